@@ -1,0 +1,1 @@
+"""`config.json`: its typed model, its JSON Schema, and reading and writing the file."""

@@ -1,0 +1,176 @@
+"""The typed model of `config.json`. camelCase in the file, snake_case here; unknown keys are refused."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from modelgrid.domain.gpu import GpuVendor
+from modelgrid.domain.node import NodeRole
+from modelgrid.domain.target import RuntimeKind
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+HostName = Annotated[str, Field(min_length=1, max_length=253)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048)]
+
+DEFAULT_REGISTRY_URL = "https://list.modelgrid.com/catalog.json"
+
+DEFAULT_IMAGES: Mapping[str, str] = {
+    "nvidia": "vllm/vllm-openai:latest",
+    "amd": "rocm/vllm:latest",
+    "intel": "intel/vllm:latest",
+    "cpu": "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:latest",
+}
+"""Images that the vLLM project and the vendors publish; the CPU one is named in vLLM's installation guide."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+
+class TlsConfig(Section):
+    cert_file: str = Field(description="Certificate chain, PEM.")
+    key_file: str = Field(description="Private key, PEM.")
+
+
+class ApiConfig(Section):
+    port: Port = Field(8080, description="Port of the OpenAI-compatible gateway.")
+    host: HostName = Field("127.0.0.1", description="Address the gateway binds to. Restart required.")
+    ui_port: Port = Field(8081, description="Port of the console and its API.")
+    ui_host: HostName = Field("127.0.0.1", description="Address the console binds to. Restart required.")
+    workers: int = Field(1, ge=1, le=64, description="Gateway processes. Restart required.")
+    cors: tuple[str, ...] = Field((), description="Origins allowed to call the gateway from a browser.")
+    rate_limit: int | None = Field(None, ge=1, description="Requests per minute and API key; null: no bound.")
+    tls: TlsConfig | None = Field(None, description="Certificate for the console.")
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> "ApiConfig":
+        if self.port == self.ui_port:
+            raise ValueError(f"api.port and api.uiPort are both {self.port}; give each its own port")
+        return self
+
+
+class DockerConfig(Section):
+    runtime: Literal["auto", "docker", "podman", "process", "simulated"] = Field(
+        "auto", description="How engines are started; auto takes the first that works."
+    )
+    network_name: str = Field("modelgrid", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
+    socket_path: str | None = Field(None, description="Engine socket; null looks in the usual places.")
+    image: Mapping[Literal["nvidia", "amd", "intel", "cpu"], str] = Field(
+        default_factory=dict, description="Engine image by vendor, where it differs from the default."
+    )
+    model_cache_dir: str | None = Field(None, description="Where weights are kept; null: below the state directory.")
+    allowed_mounts: tuple[str, ...] = Field((), description="Host folders that deployments may mount.")
+    vllm_path: str = Field("vllm", description="Program of the process runtime: a name on the PATH or a path.")
+
+
+class SimulatedGpu(Section):
+    name: str = Field(min_length=1, max_length=80)
+    vram_gib: float = Field(gt=0, le=4096)
+
+
+class GpusConfig(Section):
+    auto_detect: bool = Field(True, description="Probe for GPUs; false uses none.")
+    assignments: Mapping[str, str] = Field(
+        default_factory=dict, description="GPU id to the model or target it is kept for."
+    )
+    simulate: bool | Annotated[int, Field(ge=0, le=64)] | tuple[SimulatedGpu, ...] | None = Field(
+        None,
+        description="Simulated GPUs: a count, a list, true for two, false for never; null simulates only on a "
+        "machine that has neither GPU hardware nor a runtime asked for.",
+    )
+
+
+class CatalogSourceConfig(Section):
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    url: str = Field(min_length=1, max_length=2048, description="https URL, or the path of a file on this machine.")
+
+
+class ModelsConfig(Section):
+    registry_url: HttpUrl | None = Field(DEFAULT_REGISTRY_URL, description="Catalog to refresh from; null: none.")
+    sources: tuple[CatalogSourceConfig, ...] = Field((), description="Further catalogs; they override the registry.")
+    auto_deploy: bool = Field(False, description="Deploy a catalog model when a request names it.")
+    default_engine: Literal["vllm"] = "vllm"
+    auto_load: tuple[str, ...] = Field((), description="Models to keep deployed, by id or alias.")
+
+
+class ContainerConfig(Section):
+    """A deployment seeded by the file: start and stop only."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")
+    model: str = Field(min_length=1, max_length=256)
+    replicas: int = Field(1, ge=0, le=64)
+    image: str | None = None
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = Field(default_factory=dict)
+    gpus: int | tuple[str, ...] | None = Field(None, description="GPU count per instance, or the ids of its GPUs.")
+    context: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1)
+    url: HttpUrl | None = Field(None, description="Attach a vLLM that runs already instead of starting one.")
+
+
+class ClusterConfig(Section):
+    role: NodeRole = NodeRole.STANDALONE
+    advertise_url: HttpUrl | None = None
+    control_plane_url: HttpUrl | None = None
+    shared_secret: str | None = Field(None, min_length=16)
+    heartbeat_interval: float = Field(5.0, ge=1, le=60, description="Seconds.")
+    seeds: tuple[str, ...] = ()
+
+
+class Config(Section):
+    node_name: str | None = Field(
+        None, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$", description="Null: the host's name."
+    )
+    api: ApiConfig = ApiConfig()  # type: ignore[call-arg]
+    docker: DockerConfig = DockerConfig()  # type: ignore[call-arg]
+    gpus: GpusConfig = GpusConfig()  # type: ignore[call-arg]
+    models: ModelsConfig = ModelsConfig()  # type: ignore[call-arg]
+    containers: tuple[ContainerConfig, ...] = ()
+    cluster: ClusterConfig = ClusterConfig()  # type: ignore[call-arg]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Config":
+        seen: set[str] = set()
+        for container in self.containers:
+            if container.name in seen:
+                raise ValueError(f"containers: the name {container.name!r} is used twice; names are unique")
+            seen.add(container.name)
+        return self
+
+    def image_for(self, vendor: GpuVendor | None) -> str:
+        """Return the engine image for a vendor's GPUs; `None`: for the CPU."""
+        key = vendor.value if vendor else "cpu"
+        return dict(self.docker.image).get(key, DEFAULT_IMAGES[key])  # type: ignore[call-overload, no-any-return]
+
+    @property
+    def wanted_runtime(self) -> RuntimeKind | None:
+        """The runtime asked for; `None` for `auto`."""
+        return None if self.docker.runtime == "auto" else RuntimeKind(self.docker.runtime)
+
+
+SECRET_PATHS = (("cluster", "sharedSecret"),)
+REDACTED = "••••••••"
+
+
+def redacted(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a configuration document without its secrets: the shared secret and all engine env values."""
+    copy = {key: dict(value) if isinstance(value, Mapping) else value for key, value in document.items()}
+    for section, key in SECRET_PATHS:
+        if copy.get(section, {}).get(key):
+            copy[section][key] = REDACTED
+    copy["containers"] = [
+        {**container, "env": dict.fromkeys(container.get("env", {}), REDACTED)} if container.get("env") else container
+        for container in copy.get("containers", ())
+    ]
+    return copy
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the published JSON Schema of `config.json`."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "ModelGrid config.json",
+        **Config.model_json_schema(by_alias=True),
+    }

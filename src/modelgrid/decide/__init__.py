@@ -1,0 +1,1 @@
+"""Decisions: pure functions of facts, time and seeds included. No clock, no randomness, no IO, no logging."""

@@ -1,0 +1,103 @@
+"""The exception tree. Every error names what was wrong and how to mend it.
+
+`code` is stable and for machines, `message` is one sentence for people, `fix` says what to do next,
+`details` carries the facts (JSON values only). The API turns `status` into the HTTP status, the command
+line turns `exit_code` into its exit status.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ModelGridError(Exception):
+    """Base of everything ModelGrid raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, fix: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.details: Mapping[str, Any] = details
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".strip()
+
+
+class InvalidInput(ModelGridError):
+    """What was asked is malformed or not allowed by its schema."""
+
+    code = "invalid_input"
+    status = 422
+    exit_code = 2
+
+
+class InvalidConfig(InvalidInput):
+    """The configuration file or a value in it is not usable. Nothing of it was applied."""
+
+    code = "invalid_config"
+
+
+class Unauthenticated(ModelGridError):
+    """No credential, or one that is not known."""
+
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(ModelGridError):
+    """The credential is known and does not carry this right."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(ModelGridError):
+    """The named object does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(ModelGridError):
+    """The object's present state or origin does not allow this, or somebody else changed it first."""
+
+    code = "conflict"
+    status = 409
+
+
+class StorageFull(ModelGridError):
+    """The state could not be written because the disk is full. Nothing was acknowledged."""
+
+    code = "storage_full"
+    status = 507
+
+
+class StoreUnavailable(ModelGridError):
+    """The state database does not answer."""
+
+    code = "store_unavailable"
+    status = 503
+
+
+class RuntimeUnavailable(ModelGridError):
+    """The engine runtime (Docker, Podman, …) does not answer, so the state of its engines is *unknown*."""
+
+    code = "runtime_unavailable"
+    status = 503
+
+
+class LaunchRefused(ModelGridError):
+    """The runtime answered and will not start this engine as specified; trying again as-is is useless."""
+
+    code = "launch_refused"
+    status = 422
+
+
+class DaemonUnreachable(ModelGridError):
+    """The command line could not reach the daemon."""
+
+    code = "daemon_unreachable"
+    status = 503

@@ -1,0 +1,118 @@
+"""The state of the cluster. Every call that returned is durable; every call is one transaction.
+
+Raises `StorageFull` when the disk is full (nothing was written), `StoreUnavailable` when the database does
+not answer, `NotFound` and `Conflict` as said. All calls are coroutines that never block the loop.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from modelgrid.domain.access import ApiKey, User
+from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.event import Event, Subject
+from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.node import NodeStatus
+from modelgrid.domain.target import Target
+
+
+class Store(Protocol):
+    async def close(self) -> None: ...
+
+    # targets
+    async def targets(self) -> tuple[Target, ...]: ...
+
+    async def put_target(
+        self, target: Target, *, expected_revision: int | None = None, events: Sequence[Event] = ()
+    ) -> Target:
+        """Create or replace by name; return it with its new revision (1 on creation).
+
+        `expected_revision` guards the write: 0 demands that it does not exist, n that it is at n; otherwise
+        `Conflict` with `details["revision"]`, and nothing is written."""
+        ...
+
+    async def delete_target(
+        self, name: str, *, expected_revision: int | None = None, events: Sequence[Event] = ()
+    ) -> None:
+        """Raises `NotFound` or `Conflict`."""
+        ...
+
+    # deployments (those not yet removed)
+    async def deployments(self) -> tuple[Deployment, ...]: ...
+
+    async def save_deployment(self, deployment: Deployment, *, events: Sequence[Event] = ()) -> Deployment:
+        """Create (revision 0) or update (at the revision it carries); return it with the next revision.
+
+        `Conflict` when somebody else wrote it meanwhile."""
+        ...
+
+    async def archive_deployment(self, record: HistoryRecord, *, events: Sequence[Event] = ()) -> None:
+        """Move a deployment to history in one step. Repeating it changes nothing."""
+        ...
+
+    # history
+    async def put_history(self, record: HistoryRecord) -> None:
+        """Keep a record of a deployment that stopped and still has its row. Replaces its earlier record."""
+        ...
+
+    async def history(self, *, limit: int = 100, before: float | None = None) -> tuple[HistoryRecord, ...]:
+        """Newest first, without `last_lines` (those come with `history_record`)."""
+        ...
+
+    async def history_record(self, deployment_id: str) -> HistoryRecord:
+        """Raises `NotFound`."""
+        ...
+
+    async def prune_history(self, *, keep: int, events_before: float) -> None:
+        """Drop all but the newest `keep` records, and events older than `events_before` of subjects that are
+        neither a live deployment nor a kept record."""
+        ...
+
+    # events
+    async def add_events(self, events: Sequence[Event]) -> tuple[Event, ...]:
+        """Append; return them with their sequence numbers."""
+        ...
+
+    async def events(
+        self,
+        *,
+        subject: Subject | None = None,
+        subject_id: str | None = None,
+        after: int = 0,
+        limit: int = 500,
+        newest_first: bool = False,
+    ) -> tuple[Event, ...]:
+        """Events with `seq > after`. With `newest_first` the latest ones, newest first."""
+        ...
+
+    # API keys
+    async def api_keys(self) -> tuple[ApiKey, ...]: ...
+
+    async def add_api_key(self, key: ApiKey, *, events: Sequence[Event] = ()) -> None:
+        """Raises `Conflict` when the id exists."""
+        ...
+
+    async def revoke_api_key(self, key_id: str, at: float, *, events: Sequence[Event] = ()) -> ApiKey:
+        """Revoking twice keeps the first time. Raises `NotFound`."""
+        ...
+
+    async def touch_api_keys(self, last_used: Mapping[str, float]) -> None:
+        """Advance `last_used_at` (never backwards); unknown ids are ignored."""
+        ...
+
+    # users
+    async def users(self) -> tuple[User, ...]: ...
+
+    async def put_user(self, user: User, *, events: Sequence[Event] = ()) -> None: ...
+
+    # nodes and settings
+    async def node_status(self) -> Mapping[str, NodeStatus]:
+        """Statuses set by an operator; a node that is absent is `active`."""
+        ...
+
+    async def set_node_status(self, name: str, status: NodeStatus, *, events: Sequence[Event] = ()) -> None: ...
+
+    async def settings(self, names: Collection[str]) -> Mapping[str, str]:
+        """Small values the daemon keeps for itself, JSON text by name; absent names are left out."""
+        ...
+
+    async def put_setting(self, name: str, value: str) -> None: ...
