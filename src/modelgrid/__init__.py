@@ -1,5 +1,3 @@
 """ModelGrid turns GPU machines into a model-serving fleet."""
 
-from importlib.metadata import version
-
-__version__ = version("modelgrid")
+__version__ = "0.1.0"

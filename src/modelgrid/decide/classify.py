@@ -29,7 +29,11 @@ def awaits_restart(deployment: Deployment) -> bool:
 
 
 def _given_up(deployment: Deployment) -> bool:
-    return awaits_restart(deployment) and restart(deployment.failures, deployment.id).at is None
+    return awaits_restart(deployment) and restart(deployment).at is None
+
+
+def _restarts_by_request(deployment: Deployment) -> bool:
+    return deployment.restart_requested and deployment.placement is not None
 
 
 def _stop_reason(deployment: Deployment, _: float) -> str:
@@ -54,13 +58,13 @@ def _failure_reason(deployment: Deployment) -> str:
 
 
 def _restart_reason(deployment: Deployment, now: float) -> str:
-    decision = restart(deployment.failures, deployment.id)
+    decision = restart(deployment)
     wait = max(0.0, (decision.at or now) - now)
     return f"{_failure_reason(deployment)}; {decision.reason} in {format_duration(wait)}"
 
 
 def _failed_reason(deployment: Deployment, _: float) -> str:
-    why, given_up = _failure_reason(deployment), restart(deployment.failures, deployment.id).reason
+    why, given_up = _failure_reason(deployment), restart(deployment).reason
     return given_up if why in given_up else f"{why}; {given_up}"
 
 
@@ -74,7 +78,7 @@ _RULES: tuple[_Rule, ...] = (
     _Rule(state=DeploymentState.STOPPED, applies=lambda d: d.removed_at is not None, reason=_stop_reason),
     _Rule(
         state=DeploymentState.STOPPED,
-        applies=lambda d: d.intent is not Intent.RUN and (d.engine is None or d.engine_gone_at is not None),
+        applies=lambda d: d.intent is not Intent.RUN and d.engine is None,
         reason=_stop_reason,
     ),
     _Rule(
@@ -87,6 +91,7 @@ _RULES: tuple[_Rule, ...] = (
         applies=lambda d: d.intent is not Intent.RUN,
         reason=lambda d, _: "the engine was asked to end",
     ),
+    _Rule(state=DeploymentState.RESTARTING, applies=_restarts_by_request, reason=lambda d, _: d.intent_reason),
     _Rule(state=DeploymentState.FAILED, applies=_given_up, reason=_failed_reason),
     _Rule(state=DeploymentState.PENDING, applies=lambda d: d.placement is None, reason=_pending_reason),
     _Rule(state=DeploymentState.RESTARTING, applies=awaits_restart, reason=_restart_reason),

@@ -1,6 +1,7 @@
-"""What the keeper of a deployment does next: an ordered rule table over stored facts, the first match wins.
+"""What the keeper of a deployment does next: ordered rules over stored facts, the first match wins.
 
 Each step is safe to repeat: after a crash in the middle of one, the same facts lead to the same step again.
+`design.md` beside this file has the table.
 """
 
 from dataclasses import dataclass
@@ -14,16 +15,18 @@ from modelgrid.domain.deployment import Deployment, Intent
 class Step(StrEnum):
     IDLE = "idle"
     """Nothing to do until somebody changes the deployment."""
+    WAIT = "wait"
+    """Nothing to do before `until`."""
+    BEGIN = "begin"
+    """Open a new attempt."""
     PREPARE = "prepare"
     """Pull the image or find the program."""
     START = "start"
     AWAIT_READY = "await_ready"
     WATCH = "watch"
-    """It serves: notice its exit, and silence."""
-    WAIT = "wait"
-    """Until `until`, then decide again."""
+    """It serves: notice its exit, and its silence."""
     DRAIN = "drain"
-    """No new requests; until running ones finished, at the latest at `until`."""
+    """No new requests until running ones finished, at the latest at `until`."""
     STOP = "stop"
     ARCHIVE = "archive"
 
@@ -34,31 +37,34 @@ class Next:
     until: float | None = None
 
 
-def next_step(deployment: Deployment, *, drain_seconds: float) -> Next:
+def next_step(deployment: Deployment, now: float, *, drain_seconds: float) -> Next:
     """Decide the next step. `drain_seconds` bounds how long running requests may take to finish."""
+    if deployment.removed_at is not None:
+        return Next(step=Step.IDLE)
     if deployment.intent is not Intent.RUN:
-        return _towards_the_end(deployment, drain_seconds)
+        if deployment.engine is not None:
+            return _end_engine(deployment, now, drain_seconds)
+        return Next(step=Step.ARCHIVE if deployment.intent is Intent.REMOVE else Step.IDLE)
     if deployment.placement is None:
         return Next(step=Step.IDLE)
+    if deployment.restart_requested:
+        if deployment.engine is not None:
+            return _end_engine(deployment, now, drain_seconds)
+        return Next(step=Step.BEGIN)
+    if deployment.attempt == 0:
+        return Next(step=Step.BEGIN)
     if awaits_restart(deployment):
-        return _after_failure(deployment)
+        at = restart(deployment).at
+        if at is None:
+            return Next(step=Step.IDLE)
+        return Next(step=Step.WAIT, until=at) if now < at else Next(step=Step.BEGIN)
     return _towards_running(deployment)
 
 
-def _towards_the_end(deployment: Deployment, drain_seconds: float) -> Next:
-    if deployment.removed_at is not None:
-        return Next(step=Step.IDLE)
-    if deployment.engine is not None and deployment.engine_gone_at is None:
-        if deployment.ready_at is None or deployment.stop_started_at is not None:
-            return Next(step=Step.STOP)
-        began = deployment.drain_started_at
-        return Next(step=Step.DRAIN, until=None if began is None else began + drain_seconds)
-    return Next(step=Step.ARCHIVE if deployment.intent is Intent.REMOVE else Step.IDLE)
-
-
-def _after_failure(deployment: Deployment) -> Next:
-    at = restart(deployment.failures, deployment.id).at
-    return Next(step=Step.IDLE) if at is None else Next(step=Step.WAIT, until=at)
+def _end_engine(deployment: Deployment, now: float, drain_seconds: float) -> Next:
+    serves = deployment.ready_at is not None and deployment.stop_started_at is None
+    until = (deployment.drain_started_at or now) + drain_seconds
+    return Next(step=Step.DRAIN, until=until) if serves and now < until else Next(step=Step.STOP)
 
 
 def _towards_running(deployment: Deployment) -> Next:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from modelgrid.domain.deployment import Failure
+from modelgrid.domain.deployment import Deployment, Failure
+from modelgrid.domain.target import RuntimeKind
 
 FIRST_DELAY_SECONDS = 2.0
 LONGEST_DELAY_SECONDS = 300.0
@@ -12,6 +13,7 @@ JITTER = 0.2
 """Delays vary by ± this share, so that deployments that failed together do not start together."""
 GIVE_UP_AFTER = 8
 """Failures in a row, about ten minutes of tries."""
+EXTERNAL_DELAY_SECONDS = 5.0
 STABLE_SECONDS = 300.0
 """An engine that answered this long clears the failures before it."""
 
@@ -24,9 +26,15 @@ class Restart:
     reason: str
 
 
-def restart(failures: Sequence[Failure], seed: str) -> Restart:
-    """Decide after the last of `failures` (never empty). `seed` makes the jitter differ between deployments."""
+def restart(deployment: Deployment) -> Restart:
+    """Decide after the last of the deployment's failures, of which there must be one.
+
+    The jitter depends on the deployment's id. An engine that somebody else runs is looked for for ever.
+    """
+    failures, seed = deployment.failures, deployment.id
     last = failures[-1]
+    if deployment.runtime is RuntimeKind.EXTERNAL:
+        return Restart(at=last.exit.at + EXTERNAL_DELAY_SECONDS, reason="looked for again")
     if last.diagnosis is not None and not last.diagnosis.retry:
         return Restart(at=None, reason=f"given up: {last.diagnosis.cause}")
     if len(failures) >= GIVE_UP_AFTER:

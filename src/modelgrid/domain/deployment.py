@@ -71,6 +71,9 @@ class Deployment:
     intent_by: str = ""
     intent_at: float = 0.0
 
+    restart_requested: bool = False
+    """Somebody asked for a new start, whatever the engine does now."""
+
     placement: Placement | None = None
     refusal: Decision | None = None
     """Why it could not be placed when it was last tried; a pending deployment always says why."""
@@ -93,6 +96,6 @@ class Deployment:
     stop_started_at: float | None = None
     """Draining ended and the engine was asked to stop."""
     engine_gone_at: float | None = None
-    """The engine was confirmed to be gone after a stop."""
+    """The engine was confirmed to be gone after a stop; `engine` is `None` from then on."""
     removed_at: float | None = None
     revision: int = 0

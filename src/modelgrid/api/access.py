@@ -1,0 +1,99 @@
+"""API keys, clients and users."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from modelgrid.api.context import Caller, Context
+from modelgrid.domain.access import ApiKey, KeyLimits
+
+router = APIRouter(tags=["access"])
+
+
+class ApiKeyView(BaseModel):
+    id: str
+    label: str
+    prefix: str
+    created_at: float
+    expires_at: float | None
+    last_used_at: float | None
+    revoked_at: float | None
+    status: str
+    """`active`, `expired` or `revoked`."""
+    scope: str
+    """`all`, or the models it may use."""
+
+
+class NewApiKey(ApiKeyView):
+    secret: str
+    """Shown this once, never again."""
+
+
+class ApiKeyList(BaseModel):
+    items: list[ApiKeyView]
+
+
+class ApiKeyBody(BaseModel, extra="forbid"):
+    label: str
+    expires_at: float | None = Field(None, description="Unix seconds; null: does not expire.")
+    models: tuple[str, ...] | None = Field(None, description="Models it may use; null: all.")
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+    concurrent_requests: int | None = Field(None, ge=1)
+
+
+class PasswordBody(BaseModel, extra="forbid"):
+    password: str
+
+
+def _fields(key: ApiKey, now: float) -> dict[str, Any]:
+    expired = key.expires_at is not None and key.expires_at <= now
+    return {
+        "id": key.id,
+        "label": key.label,
+        "prefix": key.prefix,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+        "status": "revoked" if key.revoked_at else "expired" if expired else "active",
+        "scope": "all" if key.limits.models is None else ", ".join(key.limits.models),
+    }
+
+
+@router.get("/apikeys")
+async def list_api_keys(services: Context) -> ApiKeyList:
+    now = services.clock.now()
+    return ApiKeyList(items=[ApiKeyView(**_fields(key, now)) for key in services.keys.all()])
+
+
+@router.post("/apikeys", status_code=201)
+async def generate_api_key(services: Context, caller: Caller, body: ApiKeyBody) -> NewApiKey:
+    """Make a key for the gateway. The answer is the only place where its secret is ever shown."""
+    limits = KeyLimits(
+        models=body.models,
+        requests_per_minute=body.requests_per_minute,
+        tokens_per_minute=body.tokens_per_minute,
+        concurrent_requests=body.concurrent_requests,
+    )
+    new = await services.keys.generate(body.label, by=caller, expires_at=body.expires_at, limits=limits)
+    return NewApiKey(**_fields(new.key, services.clock.now()), secret=new.secret)
+
+
+@router.delete("/apikeys/{key}")
+async def revoke_api_key(services: Context, caller: Caller, key: str) -> ApiKeyView:
+    """Revoke a key by its id, label or prefix. Gateways refuse it from then on."""
+    return ApiKeyView(**_fields(await services.keys.revoke(key, by=caller), services.clock.now()))
+
+
+@router.get("/clients")
+async def list_clients() -> dict[str, Any]:
+    """Per-consumer limits and labels are not configured yet; the slot is reserved."""
+    return {"items": [], "configured": False, "message": "not yet configured"}
+
+
+@router.put("/users/{name}/password", status_code=204)
+async def set_password(services: Context, caller: Caller, name: str, body: PasswordBody) -> None:
+    """Give a user a new password."""
+    await services.accounts.set_password(name, body.password, by=caller)

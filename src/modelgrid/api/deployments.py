@@ -1,0 +1,260 @@
+"""Deployments: `modelgrid container …`."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.events import EventView, event_view
+from modelgrid.decide.classify import classify
+from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
+from modelgrid.domain.engine import PullProgress
+from modelgrid.domain.errors import NotFound
+from modelgrid.domain.event import Subject
+from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.placement import Decision
+from modelgrid.domain.target import EngineSpec
+
+router = APIRouter(tags=["deployments"])
+
+REDACTED = "••••••••"
+
+
+class DeploymentView(BaseModel):
+    id: str
+    target: str
+    model: str
+    origin: str
+    state: DeploymentState
+    reason: str
+    """Why it is in this state, in one sentence."""
+    runtime: str
+    simulated: bool
+    node: str | None
+    gpus: tuple[str, ...]
+    port: int | None
+    engine_id: str | None
+    """Container id, or `<pid>:<start time>` of a process."""
+    engine_url: str | None
+    attempt: int
+    created_at: float
+    started_at: float | None
+    ready_at: float | None
+    unhealthy_since: float | None
+    intent: str
+    intent_reason: str
+    phase: str
+    """What the engine says it does while it loads."""
+    pull: PullProgress | None
+    trouble: str
+    """Why its state is not known at present; empty when it is."""
+
+
+class DeploymentDetail(DeploymentView):
+    spec: EngineSpec
+    """Environment values are redacted."""
+    decision: Decision | None
+    """What placed it, or why it is not placed: every GPU with the numbers."""
+    failures: tuple[Failure, ...]
+
+
+class DeploymentList(BaseModel):
+    items: list[DeploymentView]
+
+
+class LogLineView(BaseModel):
+    number: int
+    """Cursor: ask for lines after it."""
+    at: float
+    stream: str
+    text: str
+
+
+class LogPage(BaseModel):
+    items: list[LogLineView]
+    next_after: int
+
+
+class EventPage(BaseModel):
+    items: list[EventView]
+    next_after: int
+
+
+class HistoryView(BaseModel):
+    id: str
+    target: str
+    model: str
+    origin: str
+    node: str | None
+    ended_at: float
+    reason: str
+    by: str
+    state: DeploymentState
+    last_lines: list[LogLineView] = []
+
+
+class HistoryList(BaseModel):
+    items: list[HistoryView]
+
+
+def deployment_view(services: Services, item: Deployment) -> DeploymentView:
+    return DeploymentView(**_fields(services, item))
+
+
+def _fields(services: Services, item: Deployment) -> dict[str, Any]:
+    now = services.clock.now()
+    classified = classify(item, now)
+    live = services.live.of(item.id)
+    decision = item.placement.decision if item.placement else item.refusal
+    return {
+        "id": item.id,
+        "target": item.target,
+        "model": item.model,
+        "origin": item.origin.value,
+        "state": classified.state,
+        "reason": classified.reason,
+        "runtime": item.runtime.value,
+        "simulated": item.runtime.value == "simulated",
+        "node": item.placement.node if item.placement else None,
+        "gpus": item.placement.gpus if item.placement else (),
+        "port": item.port,
+        "engine_id": item.engine.id if item.engine else None,
+        "engine_url": item.engine.url if item.engine else None,
+        "attempt": item.attempt,
+        "created_at": item.created_at,
+        "started_at": item.started_at,
+        "ready_at": item.ready_at,
+        "unhealthy_since": item.unhealthy_since,
+        "intent": item.intent.value,
+        "intent_reason": item.intent_reason,
+        "phase": live.phase or live.not_ready_because if classified.state is DeploymentState.STARTING else "",
+        "pull": live.pull if classified.state is DeploymentState.PULLING else None,
+        "trouble": live.trouble,
+        "decision": decision,
+    }
+
+
+@router.get("/deployments")
+async def list_deployments(
+    services: Context,
+    state: Annotated[list[DeploymentState] | None, Query()] = None,
+    model: str | None = None,
+) -> DeploymentList:
+    """Return the deployments, oldest first; with `state` or `model` only those."""
+    views = [deployment_view(services, item) for item in services.registry.all()]
+    kept = [v for v in views if (not state or v.state in state) and model in (None, v.model, v.target)]
+    return DeploymentList(items=sorted(kept, key=lambda view: (view.created_at, view.id)))
+
+
+@router.get("/deployments/{deployment}")
+async def show_deployment(services: Context, deployment: str) -> DeploymentDetail:
+    """Return one deployment; `deployment` may be the beginning of its id."""
+    item = services.registry.resolve(deployment)
+    spec = EngineSpec(
+        **{name: getattr(item.spec, name) for name in EngineSpec.__dataclass_fields__ if name != "env"},
+        env=dict.fromkeys(item.spec.env, REDACTED),
+    )
+    return DeploymentDetail(**_fields(services, item), spec=spec, failures=item.failures)
+
+
+@router.post("/deployments/{deployment}/{action}")
+async def act(
+    services: Context, caller: Caller, deployment: str, action: Literal["start", "stop", "restart"]
+) -> DeploymentView:
+    """Start, stop or restart a deployment. Returns at once; the state tells how far it is."""
+    item = services.registry.resolve(deployment)
+    verb = {"start": services.actions.start, "stop": services.actions.stop, "restart": services.actions.restart}[action]
+    return deployment_view(services, await verb(item.id, by=caller))
+
+
+@router.delete("/deployments/{deployment}", status_code=202)
+async def remove_deployment(services: Context, caller: Caller, deployment: str) -> DeploymentView:
+    """Drain, stop and remove a deployment; its target wants one replica less. Goes on after the answer."""
+    item = services.registry.resolve(deployment)
+    return deployment_view(services, await services.actions.remove(item.id, by=caller))
+
+
+@router.get("/deployments/{deployment}/logs")
+async def deployment_logs(
+    services: Context,
+    deployment: str,
+    after: Annotated[int | None, Query(ge=0)] = None,
+    tail: Annotated[int, Query(ge=0, le=5000)] = 500,
+    wait: Annotated[float, Query(ge=0, le=30)] = 0,
+) -> LogPage:
+    """Return the last `tail` lines; with `after` those that follow it, waiting up to `wait` seconds for one.
+
+    A deployment that is gone answers with the lines kept in its history."""
+    try:
+        item = services.registry.resolve(deployment)
+    except NotFound:
+        record = await services.store.history_record(deployment)
+        lines = _kept_lines(record)
+        return LogPage(items=[line for line in lines if line.number > (after or 0)][-tail:], next_after=len(lines))
+    log = services.logs.of(item.id)
+    if after is None:
+        found = log.tail(tail)
+    else:
+        if wait:
+            await log.wait_after(after, wait)
+        found = log.after(after, 5000)
+    items = [LogLineView(number=n.number, at=n.line.at, stream=n.line.stream, text=n.line.text) for n in found]
+    return LogPage(items=items, next_after=items[-1].number if items else max(after or 0, log.next_number - 1))
+
+
+@router.get("/deployments/{deployment}/events")
+async def deployment_events(
+    services: Context,
+    deployment: str,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 500,
+) -> EventPage:
+    """Return the timeline, oldest first; also of a deployment that is gone."""
+    try:
+        subject_id: str = services.registry.resolve(deployment).id
+    except NotFound:
+        subject_id = (await services.store.history_record(deployment)).deployment.id
+    found = await services.store.events(subject=Subject.DEPLOYMENT, subject_id=subject_id, after=after, limit=limit)
+    return EventPage(items=[event_view(event) for event in found], next_after=found[-1].seq if found else after)
+
+
+@router.get("/history")
+async def list_history(
+    services: Context,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: float | None = None,
+) -> HistoryList:
+    """Return deployments that ended, newest first, without their log lines."""
+    records = await services.store.history(limit=limit, before=before)
+    return HistoryList(items=[_history_view(services, record) for record in records])
+
+
+@router.get("/history/{deployment}")
+async def show_history(services: Context, deployment: str) -> HistoryView:
+    """Return one ended deployment with its last log lines."""
+    record = await services.store.history_record(deployment)
+    view = _history_view(services, record)
+    return view.model_copy(update={"last_lines": _kept_lines(record)})
+
+
+def _history_view(services: Services, record: HistoryRecord) -> HistoryView:
+    item = record.deployment
+    return HistoryView(
+        id=item.id,
+        target=item.target,
+        model=item.model,
+        origin=item.origin.value,
+        node=item.placement.node if item.placement else None,
+        ended_at=record.ended_at,
+        reason=record.reason,
+        by=record.by,
+        state=classify(item, services.clock.now()).state,
+    )
+
+
+def _kept_lines(record: HistoryRecord) -> list[LogLineView]:
+    return [
+        LogLineView(number=number, at=line.at, stream=line.stream, text=line.text)
+        for number, line in enumerate(record.last_lines, start=1)
+    ]

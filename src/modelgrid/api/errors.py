@@ -1,0 +1,78 @@
+"""The one error shape: `{"error": {"code", "message", "fix", "details"}}`."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from modelgrid.domain.errors import InvalidInput, ModelGridError
+
+log = structlog.get_logger()
+
+
+class ErrorBody(BaseModel):
+    code: str
+    """Stable word."""
+    message: str
+    fix: str = ""
+    """What to do about it."""
+    details: dict[str, Any] = {}
+
+
+class ErrorView(BaseModel):
+    error: ErrorBody
+
+
+def error_response(error: ModelGridError) -> JSONResponse:
+    body = {"code": error.code, "message": error.message, "fix": error.fix, "details": jsonable_encoder(error.details)}
+    return JSONResponse({"error": body}, status_code=error.status)
+
+
+def install(app: FastAPI) -> None:
+    """Give every failure the one shape. What nobody foresaw is logged whole and shown without its insides."""
+
+    async def on_known(_: Request, error: Exception) -> Response:
+        if not isinstance(error, ModelGridError):
+            raise error
+        return error_response(error)
+
+    async def on_validation(_: Request, error: Exception) -> Response:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        problems = [
+            {"path": ".".join(str(part) for part in item["loc"]), "expected": item["msg"]} for item in error.errors()
+        ]
+        said = "; ".join(f"{problem['path']}: {problem['expected']}" for problem in problems[:5])
+        return error_response(InvalidInput(f"The request is refused: {said}.", problems=problems))
+
+    async def on_http(_: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
+        body = {
+            "code": code,
+            "message": f"{error.detail}.",
+            "fix": "/v1/_ui/openapi.json lists all calls.",
+            "details": {},
+        }
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
+
+    async def on_unforeseen(request: Request, error: Exception) -> Response:
+        log.error("unhandled error", path=request.scope["path"], exc_info=error)
+        body = {
+            "code": "internal",
+            "message": "The daemon failed on this request.",
+            "fix": "Its log says why.",
+            "details": {},
+        }
+        return JSONResponse({"error": body}, status_code=500)
+
+    app.add_exception_handler(ModelGridError, on_known)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_unforeseen)

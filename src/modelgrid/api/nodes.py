@@ -1,0 +1,136 @@
+"""Nodes, GPUs and drivers."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from modelgrid.api.context import Caller, Context, Services
+from modelgrid.domain.errors import NotFound
+from modelgrid.domain.gpu import DriverReport, Gpu
+from modelgrid.domain.node import Node, NodeLiveness, NodeRole, NodeStatus
+
+router = APIRouter(tags=["nodes"])
+
+
+class NodeView(BaseModel):
+    name: str
+    role: NodeRole
+    status: NodeStatus
+    liveness: NodeLiveness
+    advertise_url: str
+    heartbeat_at: float
+    gpus: int
+    gpu_models: tuple[str, ...]
+    vram_total_bytes: int
+    vram_free_bytes: int
+    memory_total_bytes: int
+    memory_available_bytes: int
+    runtimes: tuple[str, ...]
+    simulated: bool
+    inventory_stale: bool
+    problem: str
+
+
+class NodeList(BaseModel):
+    items: list[NodeView]
+
+
+class GpuView(BaseModel):
+    node: str
+    gpu: Gpu
+    stale: bool
+    """The readings are old; `problem` says why."""
+    problem: str
+    assigned_to: str | None
+    """What `gpus.assignments` keeps it for."""
+    deployments: list[str]
+
+
+class GpuList(BaseModel):
+    items: list[GpuView]
+    problem: str
+    """Why the list may be incomplete, for example that the driver does not answer; empty when all is well."""
+    simulated: bool
+
+
+class DriverList(BaseModel):
+    items: list[DriverReport]
+
+
+def _node_view(node: Node) -> NodeView:
+    gpus = node.inventory.gpus
+    return NodeView(
+        name=node.name,
+        role=node.role,
+        status=node.status,
+        liveness=node.liveness,
+        advertise_url=node.advertise_url,
+        heartbeat_at=node.heartbeat_at,
+        gpus=len(gpus),
+        gpu_models=tuple(sorted({gpu.name for gpu in gpus})),
+        vram_total_bytes=sum(gpu.vram_total_bytes for gpu in gpus),
+        vram_free_bytes=sum(gpu.vram_free_bytes for gpu in gpus),
+        memory_total_bytes=node.memory_total_bytes,
+        memory_available_bytes=node.memory_available_bytes,
+        runtimes=node.runtimes,
+        simulated=any(gpu.simulated for gpu in gpus) or node.runtimes == ("simulated",),
+        inventory_stale=node.inventory.stale,
+        problem=node.inventory.problem,
+    )
+
+
+def find_node(services: Services, name: str) -> Node:
+    for node in services.nodes():
+        if node.name == name:
+            return node
+    raise NotFound(f"There is no node {name!r}.", fix="`modelgrid cluster nodes` lists them.")
+
+
+@router.get("/nodes")
+async def list_nodes(services: Context) -> NodeList:
+    return NodeList(items=[_node_view(node) for node in services.nodes()])
+
+
+@router.post("/nodes/{name}/{action}")
+async def act_on_node(
+    services: Context, caller: Caller, name: str, action: Literal["cordon", "drain", "activate"]
+) -> NodeView:
+    """Cordon (nothing new lands), drain (and what runs moves away) or activate a node."""
+    find_node(services, name)
+    status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
+    await services.node_status.set(name, status, by=caller)
+    return _node_view(find_node(services, name))
+
+
+@router.get("/gpus")
+async def list_gpus(services: Context) -> GpuList:
+    """Return every GPU with its newest reading and the deployments on it."""
+    items, problems, simulated = [], [], False
+    for node in services.nodes():
+        if node.inventory.problem:
+            problems.append(f"{node.name}: {node.inventory.problem}")
+        simulated = simulated or any(gpu.simulated for gpu in node.inventory.gpus)
+        for gpu in node.inventory.gpus:
+            users = [
+                item.id
+                for item in services.registry.all()
+                if item.placement and item.placement.node == node.name and gpu.id in item.placement.gpus
+            ]
+            items.append(
+                GpuView(
+                    node=node.name,
+                    gpu=gpu,
+                    stale=node.inventory.stale,
+                    problem=node.inventory.problem,
+                    assigned_to=node.assignments.get(gpu.id),
+                    deployments=sorted(users),
+                )
+            )
+    return GpuList(items=items, problem="; ".join(problems), simulated=simulated)
+
+
+@router.get("/drivers")
+async def list_drivers(services: Context) -> DriverList:
+    """Return what is installed per GPU vendor, with known faults and what mends them."""
+    return DriverList(items=list(await services.drivers.reports()))

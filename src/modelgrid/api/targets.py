@@ -1,0 +1,212 @@
+"""Targets and placements: what is desired, and where it landed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from pydantic import BaseModel, Field
+
+from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.deployments import REDACTED, DeploymentView, deployment_view
+from modelgrid.domain.deployment import Intent
+from modelgrid.domain.errors import InvalidInput
+from modelgrid.domain.gpu import GpuVendor
+from modelgrid.domain.ids import GpuId, NodeName
+from modelgrid.domain.placement import Decision
+from modelgrid.domain.target import Constraints, EngineSpec, Mount, RuntimeKind, Target
+from modelgrid.services.targets import TargetRequest
+
+router = APIRouter(tags=["targets"])
+
+
+class TargetBody(BaseModel, extra="forbid"):
+    """What is desired of a model. Whatever is left out takes the catalog's or the node's default."""
+
+    replicas: int = Field(1, ge=0, le=64)
+    node: str | None = None
+    vendor: GpuVendor | None = None
+    gpus: tuple[str, ...] = ()
+    """Pinned GPUs of each instance."""
+    gpu_count: int | None = Field(None, ge=0, le=64)
+    """GPUs per instance; 0 runs on the CPU."""
+    context: int | None = Field(None, ge=1)
+    concurrency: int | None = Field(None, ge=1)
+    runtime: RuntimeKind | None = None
+    image: str | None = None
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    mounts: tuple[Mount, ...] = ()
+    trust_remote_code: bool = False
+
+
+class PreviewBody(TargetBody):
+    model: str
+
+
+class TargetView(BaseModel):
+    name: str
+    model: str
+    replicas: int
+    running: int
+    """Deployments of it that answer."""
+    origin: str
+    spec: EngineSpec
+    """Environment values are redacted."""
+    constraints: Constraints
+    created_at: float
+    updated_at: float
+    updated_by: str
+    revision: int
+    pending: tuple[str, ...]
+    """What the reconciler has still to do, in words: `+1 replica`, `-1 replica`."""
+    deployments: list[DeploymentView]
+
+
+class TargetList(BaseModel):
+    items: list[TargetView]
+
+
+class Preview(BaseModel):
+    model: str
+    decisions: tuple[Decision, ...]
+    """One for each replica that would be new: where it would land, or every reason why it cannot."""
+
+
+class PlacementCell(BaseModel):
+    node: str
+    deployment: str
+    gpus: tuple[str, ...]
+    state: str
+
+
+class PlacementRow(BaseModel):
+    model: str
+    target: str
+    replicas: int
+    cells: list[PlacementCell]
+
+
+class PlacementList(BaseModel):
+    items: list[PlacementRow]
+
+
+def to_request(model: str, body: TargetBody) -> TargetRequest:
+    """Return what the body asks for."""
+    return TargetRequest(
+        model=model,
+        replicas=body.replicas,
+        spec=EngineSpec(
+            runtime=body.runtime,
+            image=body.image,
+            args=body.args,
+            env=body.env,
+            gpu_count=body.gpu_count,
+            gpus=tuple(GpuId(gpu) for gpu in body.gpus),
+            context=body.context,
+            concurrency=body.concurrency,
+            mounts=body.mounts,
+            trust_remote_code=body.trust_remote_code,
+        ),
+        constraints=Constraints(node=NodeName(body.node) if body.node else None, vendor=body.vendor),
+    )
+
+
+def target_view(services: Services, target: Target) -> TargetView:
+    own = [item for item in services.registry.all() if item.target == target.name]
+    views = [deployment_view(services, item) for item in own]
+    staying = sum(item.intent is not Intent.REMOVE for item in own)
+    leaving = len(own) - staying
+    missing = target.replicas - sum(view.state == "running" for view in views if view.intent == "run")
+    pending = [f"+{missing} replica{'s' * (missing > 1)}"] if missing > 0 else []
+    pending += [f"-{leaving} replica{'s' * (leaving > 1)}"] if leaving else []
+    spec = EngineSpec(
+        **{name: getattr(target.spec, name) for name in EngineSpec.__dataclass_fields__ if name != "env"},
+        env=dict.fromkeys(target.spec.env, REDACTED),
+    )
+    return TargetView(
+        name=target.name,
+        model=target.model,
+        replicas=target.replicas,
+        running=sum(view.state == "running" for view in views),
+        origin=target.origin.value,
+        spec=spec,
+        constraints=target.constraints,
+        created_at=target.created_at,
+        updated_at=target.updated_at,
+        updated_by=target.updated_by,
+        revision=target.revision,
+        pending=tuple(pending),
+        deployments=sorted(views, key=lambda view: (view.created_at, view.id)),
+    )
+
+
+def expected_revision(if_match: Annotated[str | None, Header()] = None) -> int | None:
+    """Return the revision that `If-Match` demands; `None` without one."""
+    if if_match is None or if_match == "*":
+        return None
+    text = if_match.strip().removeprefix("W/").strip('"')
+    if not text.isdigit():
+        raise InvalidInput("If-Match is not an ETag of ours.", fix='Send the ETag of the last answer, like `"3"`.')
+    return int(text)
+
+
+@router.get("/targets")
+async def list_targets(services: Context) -> TargetList:
+    """Return everything that is desired."""
+    return TargetList(items=[target_view(services, target) for target in services.targets.all()])
+
+
+@router.post("/targets/preview")
+async def preview_target(services: Context, body: PreviewBody) -> Preview:
+    """Return what `PUT targets/{model}` would do, per GPU, without doing it."""
+    entry = services.targets.entry_of(body.model)
+    decisions = services.preview.decisions(to_request(body.model, body))
+    return Preview(model=entry.id, decisions=decisions)
+
+
+@router.get("/targets/{model:path}")
+async def show_target(services: Context, model: str, response: Response) -> TargetView:
+    target = services.targets.get(model)
+    response.headers["ETag"] = f'"{target.revision}"'
+    return target_view(services, target)
+
+
+@router.put("/targets/{model:path}")
+async def put_target(
+    services: Context,
+    caller: Caller,
+    model: str,
+    body: TargetBody,
+    response: Response,
+    if_match: Annotated[str | None, Header()] = None,
+) -> TargetView:
+    """Ensure a target. Repeating it changes nothing. Answers when it is accepted; deployments follow."""
+    target = await services.targets.ensure(
+        to_request(model, body), by=caller, expected_revision=expected_revision(if_match)
+    )
+    response.headers["ETag"] = f'"{target.revision}"'
+    return target_view(services, target)
+
+
+@router.delete("/targets/{model:path}", status_code=202)
+async def delete_target(
+    services: Context, caller: Caller, model: str, if_match: Annotated[str | None, Header()] = None
+) -> TargetView:
+    """Clear a target; its deployments drain and end after the answer."""
+    view = target_view(services, services.targets.get(model))
+    await services.targets.remove(model, by=caller, expected_revision=expected_revision(if_match))
+    return view
+
+
+@router.get("/placements")
+async def list_placements(services: Context) -> PlacementList:
+    """Return where every target's deployments are, grouped by target."""
+    rows = []
+    for target in services.targets.all():
+        view = target_view(services, target)
+        cells = [
+            PlacementCell(node=item.node, deployment=item.id, gpus=item.gpus, state=item.state)
+            for item in view.deployments
+            if item.node is not None
+        ]
+        rows.append(PlacementRow(model=target.model, target=target.name, replicas=target.replicas, cells=cells))
+    return PlacementList(items=rows)

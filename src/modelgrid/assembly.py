@@ -1,0 +1,240 @@
+"""The services of the control process, put together from adapters and configuration."""
+
+import asyncio
+import socket
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelgrid.adapters.clock_system import SystemClock
+from modelgrid.adapters.secrets_file import FileSecrets
+from modelgrid.adapters.store_sql import open_store
+from modelgrid.composition import (
+    catalog_sources,
+    engine_runtimes,
+    gpu_sources,
+    launch_settings,
+    model_cache_dir,
+    real_gpu_readers,
+)
+from modelgrid.config.model import Config
+from modelgrid.decide.platform import Platform, PlatformFacts, PlatformSettings, choose_platform
+from modelgrid.domain.ids import GpuId, NodeName
+from modelgrid.domain.node import Node
+from modelgrid.domain.target import RuntimeKind
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.runtime import Runtime
+from modelgrid.ports.secrets import Secrets
+from modelgrid.ports.store import Store
+from modelgrid.services.accounts import AccountService
+from modelgrid.services.api_keys import ApiKeyService
+from modelgrid.services.catalog import CatalogService
+from modelgrid.services.engine_logs import EngineLogs
+from modelgrid.services.events import Notifier
+from modelgrid.services.gateways import GatewayService
+from modelgrid.services.gpu_inventory import GpuInventoryService
+from modelgrid.services.keepers import Keepers
+from modelgrid.services.kept import KeeperTools
+from modelgrid.services.launches import Launches
+from modelgrid.services.live import LiveFacts
+from modelgrid.services.node import LocalNode
+from modelgrid.services.node_status import NodeStatusService
+from modelgrid.services.ports import allocate_port
+from modelgrid.services.readiness import ReadinessProbe
+from modelgrid.services.reconciler import Reconciler
+from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.targets import TargetService
+
+INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What the supervisor gives the control process."""
+
+    config: Path
+    state_dir: Path
+    state_url: str
+    socket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What everything else stands on: the outside world of this node, as adapters."""
+
+    arguments: Arguments
+    config: Config
+    clock: Clock
+    secrets: Secrets
+    store: Store
+    registry: DeploymentRegistry
+    platform: Platform
+    runtimes: Mapping[RuntimeKind, Runtime]
+    """Every runtime this node could use."""
+    usable: Mapping[RuntimeKind, Runtime]
+    """Those that deployments do use here."""
+    gpus: GpuInventoryService
+
+
+async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitStack) -> Foundation:
+    """Open the store and look at the machine. What was opened is closed by `stack`.
+
+    Raises `ModelGridError` when the state cannot be opened or the configuration cannot be met here."""
+    clock, secrets = SystemClock(), FileSecrets(arguments.state_dir)
+    store = await open_store(arguments.state_url)
+    stack.push_async_callback(store.close)
+    registry = DeploymentRegistry(store)
+    await registry.load()
+    runtimes = engine_runtimes(config, arguments.state_dir, await _owner(store, secrets))
+    for runtime in runtimes.values():
+        stack.push_async_callback(runtime.close)
+    in_use = frozenset(item.runtime for item in registry.all())
+    platform = await _platform(config, runtimes, in_use)
+    gpus = GpuInventoryService(gpu_sources(config, arguments.state_dir, platform), clock)
+    stack.push_async_callback(gpus.close)
+    usable = {RuntimeKind.EXTERNAL, platform.runtime, *in_use}
+    return Foundation(
+        arguments=arguments,
+        config=config,
+        clock=clock,
+        secrets=secrets,
+        store=store,
+        registry=registry,
+        platform=platform,
+        runtimes=runtimes,
+        usable={kind: runtime for kind, runtime in runtimes.items() if kind in usable},
+        gpus=gpus,
+    )
+
+
+async def _owner(store: Store, secrets: Secrets) -> str:
+    """Return the name under which this state's engines are marked; made once, kept in the store."""
+    known = (await store.settings(["owner"])).get("owner")
+    if known is None:
+        known = secrets.token(96)
+        await store.put_setting("owner", known)
+    return known
+
+
+async def _platform(
+    config: Config, runtimes: Mapping[RuntimeKind, Runtime], in_use: frozenset[RuntimeKind]
+) -> Platform:
+    """Decide what this machine does. A runtime that has engines of ours already stays, answering or not."""
+    hardware = any(reader.hardware_present() for reader in real_gpu_readers(config))
+    health = await asyncio.gather(*(runtime.health() for runtime in runtimes.values()))
+    asked = config.gpus.simulate
+    wanted = PlatformSettings(runtime=config.wanted_runtime, simulate=len(asked) if isinstance(asked, tuple) else asked)
+    return choose_platform(PlatformFacts(hardware_present=hardware, runtimes=tuple(health), in_use=in_use), wanted)
+
+
+class Assembly:
+    """The services of one node, wired to each other. `load` first, then `start`, then run every one of `loops`."""
+
+    def __init__(self, base: Foundation) -> None:
+        self.base = base
+        config, clock, store = base.config, base.clock, base.store
+        state_dir = base.arguments.state_dir
+        self.registry = base.registry
+        self.catalog_changed = Notifier()
+        self.catalog = CatalogService(
+            catalog_sources(config, state_dir, clock), clock, lambda _: self.catalog_changed.notify()
+        )
+        self.targets = TargetService(store, self.catalog, clock, base.secrets)
+        self.keys = ApiKeyService(store, clock, base.secrets)
+        self.accounts = AccountService(store, clock, base.secrets, state_dir / INITIAL_PASSWORD_FILE)
+        self.node_status = NodeStatusService(store, clock)
+        self.logs, self.live, self.probe = EngineLogs(), LiveFacts(), ReadinessProbe()
+        self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
+        self._local = LocalNode(
+            name=NodeName(config.node_name or socket.gethostname()),
+            role=config.cluster.role,
+            advertise_url=config.cluster.advertise_url or f"http://{config.api.host}:{config.api.port}",
+            assignments={GpuId(gpu): name for gpu, name in config.gpus.assignments.items()},
+            runtimes=tuple(kind.value for kind in base.usable),
+            inventory=lambda: base.gpus.inventory,
+        )
+        self.reconciler = Reconciler(
+            registry=self.registry,
+            targets=self.targets,
+            catalog=self.catalog,
+            nodes=self.nodes,
+            default_runtime=self.default_runtime,
+            clock=clock,
+            secrets=base.secrets,
+        )
+        self.gateways = GatewayService(
+            socket_path=state_dir / "run" / "control.sock",
+            epoch=base.secrets.token(64),
+            registry=self.registry,
+            targets=self.targets,
+            keys=self.keys,
+            catalog=self.catalog,
+            clock=clock,
+            api=config.api,
+            auto_deploy=config.models.auto_deploy,
+        )
+        launches = Launches(
+            catalog=self.catalog,
+            targets=self.targets,
+            inventory=lambda: base.gpus.inventory,
+            settings=launch_settings(config, state_dir, base.platform),
+        )
+        self.keepers = Keepers(
+            KeeperTools(
+                registry=self.registry,
+                store=store,
+                runtimes=base.usable,
+                logs=self.logs,
+                live=self.live,
+                probe=self.probe,
+                clock=clock,
+                allocate_port=lambda: allocate_port(self._held_ports),
+                launch=launches.launch,
+                names=launches.names,
+                in_flight=self.gateways.in_flight,
+            )
+        )
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes of the cluster: this one."""
+        return (self._local.read(self.node_status.of(self._local.name), self.base.clock.now()),)
+
+    @property
+    def cache_dir(self) -> Path:
+        return model_cache_dir(self.base.config, self.base.arguments.state_dir)
+
+    async def load(self) -> None:
+        """Read everything that is stored, and the GPUs once (bounded by their probes' timeout)."""
+        await asyncio.gather(
+            self.catalog.load(),
+            self.targets.load(),
+            self.keys.load(),
+            self.node_status.load(),
+            self.base.gpus.refresh(),
+        )
+
+    async def start(self, stack: AsyncExitStack) -> None:
+        """Let gateways connect, and take every deployment in hand."""
+        await self.gateways.start()
+        stack.push_async_callback(self.gateways.close)
+        stack.push_async_callback(self.probe.close)
+        self.registry.on_change(lambda _: self.reconciler.wake())
+        self.base.gpus.subscribe(lambda _: self.reconciler.wake())
+        for notifier in (self.targets.changed, self.node_status.changed, self.catalog_changed):
+            notifier.listen(self.reconciler.wake)
+        self.keepers.start()
+        stack.push_async_callback(self.keepers.close)
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what has to run for as long as the process does."""
+        return (
+            self.reconciler.run(),
+            self.gateways.run(),
+            self.base.gpus.run(),
+            self.keepers.sweep_regularly(),
+        )
+
+    def _held_ports(self) -> set[int]:
+        return {item.port for item in self.registry.all() if item.port}

@@ -1,0 +1,66 @@
+"""`modelgrid up`: checks the configuration, prepares the state directory, and becomes the supervisor."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from modelgrid.config.file import load_config
+from modelgrid.config.model import Config
+from modelgrid.domain.errors import InvalidConfig
+from modelgrid.supervisor import ChildPlan, Listen, Plan
+
+
+def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *, explicit: bool) -> NoReturn:
+    """Replace this process by the supervisor. `explicit`: the file was named, so it has to exist.
+
+    Raises `InvalidConfig` before anything is started."""
+    config = load_config(config_path, must_exist=explicit)
+    run_dir = prepare_state(state_dir)
+    plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir)
+    os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
+
+
+def prepare_state(state_dir: Path) -> Path:
+    """Make the state directory, readable by its owner only; return its `run` folder. Raises `InvalidConfig`."""
+    run_dir = state_dir / "run"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        if state_dir.stat().st_uid == os.geteuid():
+            state_dir.chmod(0o700)
+        run_dir.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(
+            f"The state directory {state_dir} cannot be used: {error.strerror}.",
+            fix="Name another with --state-dir, or mend its owner.",
+        ) from error
+    return run_dir.absolute()
+
+
+def make_plan(config: Config, config_path: Path, state_dir: Path, state_url: str | None, run_dir: Path) -> Plan:
+    """Return what the supervisor binds and starts."""
+    api = config.api
+    python = sys.executable
+    control = [python, "-m", "modelgrid.daemon", "--config", str(config_path), "--state-dir", str(state_dir)]
+    control += ["--socket", "{fd:ui:0}"]
+    if state_url:
+        control += ["--state-url", state_url]
+    gateways = [
+        ChildPlan(
+            name=f"gateway-{index}",
+            argv=[
+                *(python, "-m", "modelgrid.gateway", "--index", str(index), "--fd", f"{{fd:api:{index}}}"),
+                *("--link", str(run_dir / "control.sock"), "--cache", str(run_dir / f"routing-{index}.msgpack")),
+            ],
+        )
+        for index in range(api.workers)
+    ]
+    return Plan(
+        lock=str(run_dir / "daemon.lock"),
+        listen=[
+            Listen(name="api", host=api.host, port=api.port, count=api.workers),
+            Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
+        ],
+        children=[ChildPlan(name="control", argv=control), *gateways],
+    )

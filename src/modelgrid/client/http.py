@@ -1,0 +1,230 @@
+"""One method per call of the console API. Blocking; answers are the API's JSON objects."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from modelgrid.domain.errors import (
+    Conflict,
+    DaemonUnreachable,
+    Forbidden,
+    InvalidInput,
+    ModelGridError,
+    NotFound,
+    RuntimeUnavailable,
+    StorageFull,
+    StoreUnavailable,
+    Unauthenticated,
+)
+
+PREFIX = "/v1/_ui"
+ENDPOINT_FILE = "run/endpoint.json"
+"""Below the state directory: where the daemon answers, written by it at start."""
+TOKEN_FILE = "token"  # noqa: S105  a file name
+"""Below the state directory: the local operator's credential, readable by the daemon's user only."""
+
+_ERRORS: Mapping[str, type[ModelGridError]] = {
+    error.code: error
+    for error in (
+        InvalidInput, Unauthenticated, Forbidden, NotFound, Conflict, StorageFull, StoreUnavailable, RuntimeUnavailable,
+    )
+}  # fmt: skip
+
+
+def local_client(state_dir: Path) -> "ModelGridClient":
+    """Return a client of the daemon that runs on this machine with `state_dir`.
+
+    Raises `DaemonUnreachable` when none has been started there, or its token cannot be read."""
+    try:
+        token = (state_dir / TOKEN_FILE).read_text().strip()
+        url = json.loads((state_dir / ENDPOINT_FILE).read_text())["url"]
+    except FileNotFoundError:
+        raise DaemonUnreachable(
+            f"No daemon has been started with the state directory {state_dir}.",
+            fix="Start one with `modelgrid up` or `modelgrid service start`, or name another with --state-dir.",
+        ) from None
+    except PermissionError:
+        raise DaemonUnreachable(
+            f"The daemon's token in {state_dir} can be read by its own user only.",
+            fix="Run this as that user, for example with sudo, or use --url and --token.",
+        ) from None
+    return ModelGridClient(url, token)
+
+
+class ModelGridClient:
+    """Raises the `ModelGridError` that the daemon answered with, or `DaemonUnreachable`."""
+
+    def __init__(self, url: str, token: str, *, timeout_seconds: float = 60.0) -> None:
+        self._url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self._url + PREFIX,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout_seconds,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> "ModelGridClient":
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._http.close()
+
+    # the whole
+    def overview(self) -> dict[str, Any]:
+        return self._call("GET", "/overview")
+
+    def doctor(self) -> list[dict[str, Any]]:
+        return self._items("/doctor")
+
+    def config(self) -> dict[str, Any]:
+        return self._call("GET", "/config")
+
+    def config_schema(self) -> dict[str, Any]:
+        return self._call("GET", "/config/schema")
+
+    def timeline(self, **query: Any) -> dict[str, Any]:
+        return self._call("GET", "/timeline", params=query)
+
+    # nodes and GPUs
+    def nodes(self) -> list[dict[str, Any]]:
+        return self._items("/nodes")
+
+    def set_node(self, name: str, action: str) -> dict[str, Any]:
+        return self._call("POST", f"/nodes/{_part(name)}/{action}")
+
+    def gpus(self) -> dict[str, Any]:
+        return self._call("GET", "/gpus")
+
+    def drivers(self) -> list[dict[str, Any]]:
+        return self._items("/drivers")
+
+    # targets
+    def targets(self) -> list[dict[str, Any]]:
+        return self._items("/targets")
+
+    def target(self, model: str) -> dict[str, Any]:
+        return self._call("GET", f"/targets/{_path(model)}")
+
+    def ensure(self, model: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+        """`wish`: `replicas`, `node`, `gpus`, `gpu_count`, `context`, `concurrency`, `env`, `args`, …"""
+        return self._call("PUT", f"/targets/{_path(model)}", body=wish)
+
+    def preview(self, model: str, wish: Mapping[str, Any]) -> dict[str, Any]:
+        return self._call("POST", "/targets/preview", body={"model": model, **wish})
+
+    def clear(self, model: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/targets/{_path(model)}")
+
+    def placements(self) -> list[dict[str, Any]]:
+        return self._items("/placements")
+
+    # deployments
+    def deployments(self, **query: Any) -> list[dict[str, Any]]:
+        return self._items("/deployments", **query)
+
+    def deployment(self, deployment: str) -> dict[str, Any]:
+        return self._call("GET", f"/deployments/{_part(deployment)}")
+
+    def act(self, deployment: str, action: str) -> dict[str, Any]:
+        """`action` is `start`, `stop` or `restart`."""
+        return self._call("POST", f"/deployments/{_part(deployment)}/{action}")
+
+    def remove(self, deployment: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/deployments/{_part(deployment)}")
+
+    def events(self, deployment: str, *, after: int = 0) -> dict[str, Any]:
+        return self._call("GET", f"/deployments/{_part(deployment)}/events", params={"after": after})
+
+    def logs(
+        self, deployment: str, *, tail: int = 500, after: int | None = None, wait_seconds: float = 0
+    ) -> dict[str, Any]:
+        query: dict[str, Any] = {"tail": tail, "wait": wait_seconds}
+        if after is not None:
+            query["after"] = after
+        return self._call("GET", f"/deployments/{_part(deployment)}/logs", params=query)
+
+    def follow_logs(self, deployment: str, *, tail: int = 500) -> Iterator[dict[str, Any]]:
+        """Yield the last `tail` lines and then each new one, for ever."""
+        page = self.logs(deployment, tail=tail)
+        while True:
+            yield from page["items"]
+            page = self.logs(deployment, after=page["next_after"], wait_seconds=20)
+
+    def history(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        return self._items("/history", limit=limit)
+
+    def history_record(self, deployment: str) -> dict[str, Any]:
+        return self._call("GET", f"/history/{_part(deployment)}")
+
+    # catalog
+    def catalog(self) -> dict[str, Any]:
+        return self._call("GET", "/catalog")
+
+    def catalog_entry(self, model: str) -> dict[str, Any]:
+        return self._call("GET", f"/catalog/{_path(model)}")
+
+    def refresh_catalog(self) -> dict[str, Any]:
+        return self._call("POST", "/catalog/refresh")
+
+    def models(self) -> list[dict[str, Any]]:
+        return self._items("/models")
+
+    # access
+    def api_keys(self) -> list[dict[str, Any]]:
+        return self._items("/apikeys")
+
+    def generate_api_key(self, label: str, **limits: Any) -> dict[str, Any]:
+        return self._call("POST", "/apikeys", body={"label": label, **limits})
+
+    def revoke_api_key(self, key: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/apikeys/{_part(key)}")
+
+    def set_password(self, user: str, password: str) -> None:
+        self._call("PUT", f"/users/{_part(user)}/password", body={"password": password})
+
+    def _items(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._call("GET", path, params=query)["items"]
+        return items
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, params=dict(params or {}), json=body)
+        except httpx.HTTPError as error:
+            raise DaemonUnreachable(
+                f"The daemon at {self._url} does not answer ({type(error).__name__}).",
+                fix="`modelgrid service status` or the daemon's log tells why.",
+            ) from error
+        if response.is_success:
+            answer: dict[str, Any] = response.json() if response.content else {}
+            return answer
+        raise _error(response)
+
+
+def _error(response: httpx.Response) -> ModelGridError:
+    try:
+        body = response.json()["error"]
+        code, message, fix, details = body["code"], body["message"], body.get("fix", ""), body.get("details", {})
+    except (ValueError, KeyError, TypeError):
+        return ModelGridError(f"The daemon answered {response.status_code} without saying why.")
+    known = _ERRORS.get(code, ModelGridError)
+    return known(message, fix=fix, **{str(key): value for key, value in details.items() if key != "fix"})
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _path(text: str) -> str:
+    return quote(text, safe="/")

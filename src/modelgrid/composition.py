@@ -1,0 +1,118 @@
+"""Which adapters this node uses, from its configuration."""
+
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from modelgrid.adapters.catalog_file import FileCatalogSource
+from modelgrid.adapters.catalog_http import HttpCatalogSource
+from modelgrid.adapters.catalog_packaged import PackagedCatalogSource
+from modelgrid.adapters.gpu_reader import GpuReader, InProcessReader, host_readers
+from modelgrid.adapters.runtime_docker.runtime import DockerRuntime
+from modelgrid.adapters.runtime_docker.sockets import container_sockets
+from modelgrid.adapters.runtime_external.runtime import ExternalRuntime
+from modelgrid.adapters.runtime_process.runtime import ProcessRuntime
+from modelgrid.config.model import Config
+from modelgrid.decide.launch import LaunchSettings
+from modelgrid.decide.platform import Platform
+from modelgrid.domain.gpu import GpuVendor
+from modelgrid.domain.target import RuntimeKind
+from modelgrid.ports.catalog import CatalogSource
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.runtime import Runtime
+from modelgrid.services.gpu_inventory import GpuSource
+from modelgrid.simulator.gpus import SimulatedGpu, SimulatedGpuProbe, simulated_gpus
+
+REGISTRY = "registry"
+
+
+def model_cache_dir(config: Config, state_dir: Path) -> Path:
+    """Return the folder that keeps weights, made when it is missing."""
+    folder = Path(config.docker.model_cache_dir) if config.docker.model_cache_dir else state_dir / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def engine_runtimes(config: Config, state_dir: Path, owner: str) -> dict[RuntimeKind, Runtime]:
+    """Return every runtime this node could use; whether one works, its `health` says."""
+    cache = model_cache_dir(config, state_dir)
+    mounts = [cache, *(Path(folder) for folder in config.docker.allowed_mounts)]
+    wanted = config.wanted_runtime if config.wanted_runtime in {RuntimeKind.DOCKER, RuntimeKind.PODMAN} else None
+    runtimes: dict[RuntimeKind, Runtime] = {
+        kind: DockerRuntime(kind, socket_path, owner, mounts, config.docker.network_name)
+        for kind, socket_path in _first_of_each(container_sockets(config.docker.socket_path, wanted))
+    }
+    runtimes[RuntimeKind.PROCESS] = ProcessRuntime(
+        RuntimeKind.PROCESS, state_dir / "engines", owner, program=config.docker.vllm_path
+    )
+    runtimes[RuntimeKind.SIMULATED] = ProcessRuntime(
+        RuntimeKind.SIMULATED, state_dir / "simulated" / "engines", owner, program=sys.executable
+    )
+    runtimes[RuntimeKind.EXTERNAL] = ExternalRuntime()
+    return runtimes
+
+
+def _first_of_each(sockets: Iterable[tuple[RuntimeKind, str]]) -> list[tuple[RuntimeKind, str]]:
+    """Return one socket per kind: the first that exists, or the first of all when none does."""
+    chosen: dict[RuntimeKind, str] = {}
+    for kind, path in sockets:
+        known = chosen.get(kind)
+        if known is None or (not os.path.exists(known) and os.path.exists(path)):  # noqa: PTH110  strings of sockets
+            chosen[kind] = path
+    return list(chosen.items())
+
+
+def catalog_sources(config: Config, state_dir: Path, clock: Clock) -> tuple[CatalogSource, ...]:
+    """Return the catalog's sources, those that override others first: the operator's own, the registry, ours."""
+    folder = state_dir / "catalog"
+    own: list[CatalogSource] = []
+    for source in config.models.sources:
+        if source.url.startswith(("http://", "https://")):
+            own.append(HttpCatalogSource(source.name, source.url, folder, clock))
+        else:
+            own.append(FileCatalogSource(source.name, source.url))
+    if config.models.registry_url is not None:
+        own.append(HttpCatalogSource(REGISTRY, config.models.registry_url, folder, clock))
+    return (*own, PackagedCatalogSource())
+
+
+def launch_settings(config: Config, state_dir: Path, platform: Platform) -> LaunchSettings:
+    """Return what of a launch belongs to this node."""
+    vendors = (GpuVendor.NVIDIA, GpuVendor.AMD, GpuVendor.INTEL, None)
+    sizes = {f"nvidia-{index}": gpu.vram_bytes for index, gpu in enumerate(simulated_devices(config, platform))}
+    return LaunchSettings(
+        images={vendor.value if vendor else "cpu": config.image_for(vendor) for vendor in vendors},
+        vllm_path=config.docker.vllm_path,
+        python_path=sys.executable,
+        model_cache_dir=str(model_cache_dir(config, state_dir)),
+        allowed_mounts=config.docker.allowed_mounts,
+        network=config.docker.network_name,
+        simulator_gpu_state_dir=str(_simulated_state(state_dir)),
+        simulated_gpu_bytes=sizes,
+    )
+
+
+def gpu_sources(config: Config, state_dir: Path, platform: Platform) -> tuple[GpuSource, ...]:
+    """Return where GPUs are read from: the simulated ones, or one probe per vendor."""
+    if platform.gpus_simulated:
+        probe = SimulatedGpuProbe(simulated_devices(config, platform), _simulated_state(state_dir))
+        return (InProcessReader(probe),)
+    return real_gpu_readers(config)
+
+
+def real_gpu_readers(config: Config) -> tuple[GpuReader, ...]:
+    """Return the probes of real GPUs; none when `gpus.autoDetect` is off."""
+    return host_readers() if config.gpus.auto_detect else ()
+
+
+def simulated_devices(config: Config, platform: Platform) -> tuple[SimulatedGpu, ...]:
+    """Return the devices that are simulated, with the names and sizes the configuration gives."""
+    asked = config.gpus.simulate
+    if isinstance(asked, tuple):
+        return simulated_gpus([(gpu.name, gpu.vram_gib) for gpu in asked])
+    return simulated_gpus(platform.simulated_gpus)
+
+
+def _simulated_state(state_dir: Path) -> Path:
+    return state_dir / "simulated" / "gpus"

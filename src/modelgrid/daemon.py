@@ -1,0 +1,259 @@
+"""The control process: the only module that may import every floor.
+
+`python -m modelgrid.daemon --config FILE --state-dir DIR --socket FD` is started by the supervisor.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from modelgrid.api.app import create_app
+from modelgrid.api.context import Services
+from modelgrid.assembly import Arguments, Assembly, lay_foundation
+from modelgrid.banner import banner, reachable
+from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
+from modelgrid.config.file import load_config, write_atomically
+from modelgrid.config.model import Config
+from modelgrid.daemon_log import configure_logging
+from modelgrid.domain.errors import ModelGridError
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.secrets import Secrets
+from modelgrid.ports.store import Store
+from modelgrid.services.actions import DeploymentActions
+from modelgrid.services.catalog import CatalogService
+from modelgrid.services.doctor import Doctor
+from modelgrid.services.drivers import DriverService
+from modelgrid.services.preview import PreviewService
+from modelgrid.services.targets import TargetRequest
+
+SAMPLE_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
+"""Deployed on the first start of a machine that can only simulate, so that there is something to talk to."""
+FIRST_KEY_LABEL = "first key"
+HISTORY_KEPT = 1_000
+CATALOG_FIRST_CHECK_SECONDS = 20.0
+CATALOG_CHECK_SECONDS = 6 * 3600.0
+EVENTS_KEPT_SECONDS = 30 * 86_400.0
+
+log = structlog.get_logger()
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    parser = argparse.ArgumentParser(prog="python -m modelgrid.daemon", description="The control process of ModelGrid.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--state-url", help="Database of the state; default: SQLite in the state directory.")
+    parser.add_argument("--socket", type=int, required=True, help="Descriptor of the console's listening socket.")
+    given = parser.parse_args(argv)
+    url = given.state_url or f"sqlite:///{given.state_dir.absolute() / 'state.db'}"
+    return Arguments(config=given.config, state_dir=given.state_dir.absolute(), state_url=url, socket=given.socket)
+
+
+async def run(arguments: Arguments, config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Engines run on; gateways keep serving with their last table."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with contextlib.AsyncExitStack() as stack:
+        base = await lay_foundation(arguments, config, stack)
+        assembly = Assembly(base)
+        await assembly.load()
+        problems = await assembly.targets.seed(config)
+        if base.platform.problem:
+            problems = (f"{base.platform.problem}. {base.platform.fix}".strip(), *problems)
+        text = await _first_start(assembly)
+        await assembly.start(stack)
+        loops = (*assembly.loops(), _housekeep(base.store, base.clock), _watch_catalog(assembly.catalog, base.clock))
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        stack.push_async_callback(_cancel, tasks)
+        services = _services(assembly, lambda: problems)
+        app = create_app(services, _local_token(arguments.state_dir, base.secrets))
+        server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
+        serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
+        log.info("control starts", platform=base.platform.reason)
+        await _until(stopped, [serving, *tasks])
+        server.should_exit = True
+        await serving
+
+
+async def _first_start(assembly: Assembly) -> str:
+    """Seed user, key and sample model where there are none yet; return what to tell the operator."""
+    base = assembly.base
+    password = await assembly.accounts.bootstrap()
+    first_key = None
+    if not assembly.keys.all():
+        first_key = (await assembly.keys.generate(FIRST_KEY_LABEL, by="first start")).secret
+        if base.platform.simulated and not base.arguments.config.exists() and not assembly.targets.all():
+            await assembly.targets.ensure(TargetRequest(model=SAMPLE_MODEL), by="first start")
+    sample = SAMPLE_MODEL if any(target.model == SAMPLE_MODEL for target in assembly.targets.all()) else None
+    return banner(
+        base.config,
+        base.platform,
+        password,
+        first_key,
+        base.gpus.inventory,
+        base.arguments.config,
+        base.arguments.state_dir,
+        sample,
+    )
+
+
+def _services(assembly: Assembly, problems: Callable[[], Sequence[str]]) -> Services:
+    base = assembly.base
+    drivers = DriverService(base.gpus, base.clock)
+    doctor = Doctor(
+        state_dir=base.arguments.state_dir,
+        cache_dir=assembly.cache_dir,
+        platform=base.platform,
+        runtimes=base.runtimes,
+        inventory=lambda: base.gpus.inventory,
+        drivers=drivers,
+        catalog=assembly.catalog,
+        gateways=assembly.gateways.reports,
+        problems=problems,
+        workers=base.config.api.workers,
+    )
+    preview = PreviewService(
+        registry=assembly.registry,
+        targets=assembly.targets,
+        catalog=assembly.catalog,
+        nodes=assembly.nodes,
+        default_runtime=assembly.default_runtime,
+        clock=base.clock,
+    )
+    return Services(
+        config=base.config,
+        config_path=base.arguments.config,
+        state_dir=base.arguments.state_dir,
+        platform=base.platform,
+        store=base.store,
+        clock=base.clock,
+        registry=assembly.registry,
+        targets=assembly.targets,
+        preview=preview,
+        actions=DeploymentActions(assembly.registry, assembly.targets, base.clock),
+        keys=assembly.keys,
+        accounts=assembly.accounts,
+        catalog=assembly.catalog,
+        logs=assembly.logs,
+        live=assembly.live,
+        nodes=assembly.nodes,
+        node_status=assembly.node_status,
+        drivers=drivers,
+        doctor=doctor,
+        gateways=assembly.gateways.reports,
+        problems=problems,
+        started_at=base.clock.now(),
+    )
+
+
+def _announce(arguments: Arguments, config: Config, text: str) -> None:
+    """Write down where the console answers, and tell the supervisor that it does."""
+    scheme = "https" if config.api.tls else "http"
+    endpoint = {"url": f"{scheme}://{reachable(config.api.ui_host)}:{config.api.ui_port}", "pid": os.getpid()}
+    write_atomically(arguments.state_dir / ENDPOINT_FILE, json.dumps(endpoint) + "\n")
+    descriptor = os.environ.pop("MODELGRID_READY_FD", "")
+    if descriptor:
+        with os.fdopen(int(descriptor), "w") as pipe:
+            pipe.write(text)
+
+
+async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Return when told to stop. A loop that ended by itself is a defect: it ends the process, and the supervisor
+    starts a new one."""
+    waiting = asyncio.create_task(stopped.wait())
+    done, _ = await asyncio.wait({waiting, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    for task in done - {waiting}:
+        if (error := task.exception()) is not None:
+            raise error
+        raise AssertionError(f"{task.get_coro()} ended by itself")
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it serves, and leaves signals to the one owner that the control process has."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _uvicorn_config(app: object, config: Config) -> uvicorn.Config:
+    tls = config.api.tls
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        ssl_certfile=tls.cert_file if tls else None,
+        ssl_keyfile=tls.key_file if tls else None,
+    )
+
+
+async def _watch_catalog(catalog: CatalogService, clock: Clock) -> None:
+    """Look now and then whether the registry has newer entries; they are taken over by an operator's refresh."""
+    await clock.sleep(CATALOG_FIRST_CHECK_SECONDS)
+    while True:
+        await catalog.check()
+        await clock.sleep(CATALOG_CHECK_SECONDS)
+
+
+async def _housekeep(store: Store, clock: Clock) -> None:
+    while True:
+        try:
+            await store.prune_history(keep=HISTORY_KEPT, events_before=clock.now() - EVENTS_KEPT_SECONDS)
+        except ModelGridError as error:
+            log.warning("history not pruned", error=str(error))
+        await clock.sleep(3600.0)
+
+
+def _local_token(state_dir: Path, secrets: Secrets) -> str:
+    """Return the local operator's token; made at the first start, in a file that only the daemon's user can read."""
+    path = state_dir / TOKEN_FILE
+    if not path.exists():
+        write_atomically(path, secrets.token(256) + "\n")
+    return path.read_text().strip()
+
+
+def main() -> None:
+    arguments = parse(sys.argv[1:])
+    configure_logging()
+    try:
+        config = load_config(arguments.config)
+        uvloop.run(run(arguments, config))
+    except ModelGridError as error:
+        sys.stderr.write(f"modelgrid: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

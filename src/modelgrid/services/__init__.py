@@ -1,0 +1,1 @@
+"""The loops: read facts, call decisions, apply effects through ports. One writer per state machine."""

@@ -1,0 +1,125 @@
+"""API keys of the data plane: made, listed, revoked. The secret leaves this module once and is never stored."""
+
+import string
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from modelgrid.domain.access import ApiKey, KeyLimits
+from modelgrid.domain.errors import InvalidInput, NotFound
+from modelgrid.domain.event import Subject
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.secrets import Secrets
+from modelgrid.ports.store import Store
+from modelgrid.services.events import EventMaker, Notifier
+
+PREFIX = "mg-"
+SECRET_CHARACTERS = 32
+"""Of base62: 190 bits, so that a fast hash is enough to store it."""
+CHECKSUM_CHARACTERS = 6
+SHOWN_CHARACTERS = 8
+MAX_LABEL = 100
+
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+def _base62(number: int, width: int) -> str:
+    text = ""
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        text = _BASE62[digit] + text
+    return text
+
+
+def make_secret(randomness: int) -> str:
+    """Return `mg-` + 32 base62 characters + a CRC-32 checksum, which lets secret scanners rule out look-alikes."""
+    body = _base62(randomness, SECRET_CHARACTERS)
+    return PREFIX + body + _base62(zlib.crc32(body.encode()), CHECKSUM_CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewKey:
+    key: ApiKey
+    secret: str
+
+
+class ApiKeyService:
+    """Keeps all keys in memory beside the store; `load` comes first."""
+
+    def __init__(self, store: Store, clock: Clock, secrets: Secrets) -> None:
+        self._store = store
+        self._clock = clock
+        self._secrets = secrets
+        self._event = EventMaker(clock, Subject.KEY)
+        self._keys: dict[str, ApiKey] = {}
+        self.changed = Notifier()
+
+    async def load(self) -> None:
+        self._keys = {key.id: key for key in await self._store.api_keys()}
+
+    def all(self) -> tuple[ApiKey, ...]:
+        return tuple(sorted(self._keys.values(), key=lambda key: key.created_at))
+
+    def active(self) -> tuple[ApiKey, ...]:
+        """Keys that a gateway accepts; expiry is the gateway's to check, with its own clock."""
+        return tuple(key for key in self.all() if key.revoked_at is None)
+
+    async def generate(
+        self, label: str, *, by: str, expires_at: float | None = None, limits: KeyLimits | None = None
+    ) -> NewKey:
+        """Make a key. Raises `InvalidInput` for a label that is empty, too long or not printable."""
+        label = label.strip()
+        if not label or len(label) > MAX_LABEL or not label.isprintable():
+            raise InvalidInput(
+                f"A label has 1 to {MAX_LABEL} printable characters.",
+                fix="Name who or what uses the key.",
+                path="label",
+            )
+        secret = make_secret(self._secrets.integer(192))
+        key = ApiKey(
+            id=f"key-{_base62(self._secrets.integer(60), 10)}",
+            label=label,
+            prefix=secret[:SHOWN_CHARACTERS],
+            digest=sha256(secret.encode()).hexdigest(),
+            created_at=self._clock.now(),
+            expires_at=expires_at,
+            limits=limits or KeyLimits(),
+        )
+        event = self._event(key.id, "key_created", f"API key {label!r} ({key.prefix}…) created", by=by)
+        await self._store.add_api_key(key, events=[event])
+        self._keys[key.id] = key
+        self.changed.notify()
+        return NewKey(key=key, secret=secret)
+
+    def resolve(self, text: str) -> ApiKey:
+        """Return the key with the id, or the only one with the label or prefix `text`. Raises `NotFound`."""
+        if key := self._keys.get(text):
+            return key
+        matches = [key for key in self._keys.values() if text in {key.label, key.prefix}]
+        if len(matches) == 1:
+            return matches[0]
+        said = (
+            f"{len(matches)} keys are called {text!r}; name one by its id." if matches else f"There is no key {text!r}."
+        )
+        raise NotFound(said, fix="`modelgrid config apikey list` shows the ids.")
+
+    async def revoke(self, text: str, *, by: str) -> ApiKey:
+        key = self.resolve(text)
+        event = self._event(key.id, "key_revoked", f"API key {key.label!r} ({key.prefix}…) revoked", by=by)
+        revoked = await self._store.revoke_api_key(key.id, self._clock.now(), events=[event])
+        self._keys[key.id] = revoked
+        self.changed.notify()
+        return revoked
+
+    async def used(self, last_used: Mapping[str, float]) -> None:
+        """Take over when keys were last used, as gateways report it."""
+        newer = {
+            key_id: at
+            for key_id, at in last_used.items()
+            if key_id in self._keys and at > (self._keys[key_id].last_used_at or 0)
+        }
+        if newer:
+            await self._store.touch_api_keys(newer)
+            for key_id, at in newer.items():
+                self._keys[key_id] = replace(self._keys[key_id], last_used_at=at)

@@ -1,0 +1,161 @@
+"""What the steps of one deployment work on: its facts, its log, its engine.
+
+The keeper makes one `Kept` per deployment; the modules `bring_up`, `watch_over` and `wind_down` are its steps.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from modelgrid.decide.progress import StartProgress, advance
+from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.engine import EngineLaunch, EngineRef, LogLine
+from modelgrid.domain.errors import RuntimeUnavailable
+from modelgrid.domain.event import Event, Level, Subject
+from modelgrid.domain.history import KEPT_LOG_LINES, HistoryRecord
+from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.model import Capability
+from modelgrid.domain.target import RuntimeKind
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.runtime import Runtime
+from modelgrid.ports.store import Store
+from modelgrid.services.engine_logs import EngineLogs
+from modelgrid.services.live import LiveFacts
+from modelgrid.services.readiness import ReadinessProbe
+from modelgrid.services.registry import DeploymentRegistry
+
+RETRY_SECONDS = 2.0
+"""Pause before asking again a runtime or a store that does not answer."""
+LAST_LINES_SECONDS = 2.0
+"""The last lines of an ended engine say why it died; they may still be on their way so long."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperTools:
+    """What every keeper works with."""
+
+    registry: DeploymentRegistry
+    store: Store
+    runtimes: Mapping[RuntimeKind, Runtime]
+    logs: EngineLogs
+    live: LiveFacts
+    probe: ReadinessProbe
+    clock: Clock
+    allocate_port: Callable[[], int]
+    launch: Callable[[Deployment], EngineLaunch]
+    """Builds the launch of the present attempt; raises `LaunchRefused`."""
+    names: Callable[[Deployment], tuple[str, tuple[Capability, ...]]]
+    """The name the engine serves, and what it is able to do."""
+    in_flight: Callable[[DeploymentId], int | None]
+    """Requests running on the replica now; `None` when no gateway has reported since draining began."""
+
+
+class Kept:
+    """One deployment in its keeper's hands. Only the keeper's task calls it."""
+
+    def __init__(self, deployment_id: DeploymentId, tools: KeeperTools) -> None:
+        self.id = deployment_id
+        self.tools = tools
+        self.log = tools.logs.of(deployment_id)
+        self.live = tools.live.of(deployment_id)
+        self.follower: asyncio.Task[None] | None = None
+        self._followed: EngineRef | None = None
+        self._progress = StartProgress()
+        self._attempt_begins = 1
+
+    def forget_progress(self) -> None:
+        """A new attempt begins: what the last one said of itself is over."""
+        self._progress = StartProgress()
+        self._attempt_begins = self.log.next_number
+        self.live.pull, self.live.phase, self.live.not_ready_because = None, "", ""
+
+    def last_lines(self) -> tuple[LogLine, ...]:
+        return tuple(item.line for item in self.log.tail(KEPT_LOG_LINES))
+
+    def lines_of_attempt(self) -> tuple[LogLine, ...]:
+        """Return the last lines of the present attempt only: what an earlier one died of explains nothing now."""
+        return tuple(item.line for item in self.log.tail(KEPT_LOG_LINES) if item.number >= self._attempt_begins)
+
+    async def hear_last_lines(self) -> None:
+        """Wait a moment for the log to end."""
+        if self.follower is not None:
+            await asyncio.wait({self.follower}, timeout=LAST_LINES_SECONDS)
+
+    async def keep_last_lines(self, deployment: Deployment, reason: str) -> None:
+        await self.tools.store.put_history(self.record(deployment, reason))
+
+    def record(self, deployment: Deployment, reason: str) -> HistoryRecord:
+        return HistoryRecord(
+            deployment=deployment,
+            ended_at=self.tools.clock.now(),
+            reason=reason,
+            by=deployment.intent_by,
+            last_lines=self.last_lines(),
+        )
+
+    def close(self) -> None:
+        if self.follower is not None:
+            self.follower.cancel()
+
+    def runtime(self, deployment: Deployment) -> Runtime:
+        runtime = self.tools.runtimes.get(deployment.runtime)
+        if runtime is None:
+            raise RuntimeUnavailable(
+                f"This node has no {deployment.runtime} runtime at present.", fix="`modelgrid doctor` tells why."
+            )
+        return runtime
+
+    @staticmethod
+    def engine(deployment: Deployment) -> EngineRef:
+        if deployment.engine is None:
+            raise AssertionError(f"{deployment.id} has no engine in a step that needs one")
+        return deployment.engine
+
+    async def change(self, change: Callable[[Deployment], Deployment], events: tuple[Event, ...] = ()) -> Deployment:
+        return await self.tools.registry.change(self.id, change, events)
+
+    def event(self, kind: str, message: str, level: Level = Level.INFO, by: str = "", **data: str) -> tuple[Event, ...]:
+        return (
+            Event(
+                at=self.tools.clock.now(),
+                subject=Subject.DEPLOYMENT,
+                subject_id=self.id,
+                kind=kind,
+                message=message,
+                level=level,
+                by=by,
+                data=data,
+            ),
+        )
+
+    def follow(self, runtime: Runtime, ref: EngineRef) -> None:
+        """Keep the engine's output coming into the log; one follower per engine."""
+        if self._followed == ref and self.follower is not None and not self.follower.done():
+            return
+        if self.follower is not None:
+            self.follower.cancel()
+        self._followed = ref
+        self.follower = asyncio.create_task(self._take_in(runtime, ref))
+
+    async def _take_in(self, runtime: Runtime, ref: EngineRef) -> None:
+        seen = self.log.last.at if self.log.last else 0.0
+        while True:
+            try:
+                async for line in runtime.logs(ref, tail=KEPT_LOG_LINES, follow=True):
+                    if line.at > seen:
+                        self._take(line)
+            except RuntimeUnavailable as error:
+                log.info("log stream interrupted", deployment=self.id, error=error.message)
+                seen = self.log.last.at if self.log.last else 0.0
+                await self.tools.clock.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    def _take(self, line: LogLine) -> None:
+        self.log.add(line)
+        self._progress = advance(self._progress, line.text)
+        self.live.phase = self._progress.text

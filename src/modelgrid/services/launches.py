@@ -1,0 +1,61 @@
+"""Puts together what a launch needs from the present facts of this node."""
+
+from collections.abc import Callable
+
+from modelgrid.decide.launch import LaunchSettings, engine_launch
+from modelgrid.decide.need import gpu_memory_utilization
+from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.engine import EngineLaunch, GpuBinding
+from modelgrid.domain.errors import LaunchRefused
+from modelgrid.domain.gpu import GpuInventory
+from modelgrid.domain.model import Capability
+from modelgrid.services.catalog import CatalogService
+from modelgrid.services.targets import TargetService
+
+
+class Launches:
+    def __init__(
+        self,
+        *,
+        catalog: CatalogService,
+        targets: TargetService,
+        inventory: Callable[[], GpuInventory],
+        settings: LaunchSettings,
+    ) -> None:
+        self._catalog = catalog
+        self._targets = targets
+        self._inventory = inventory
+        self._settings = settings
+
+    def launch(self, deployment: Deployment) -> EngineLaunch:
+        """Return the launch of the deployment's present attempt.
+
+        Raises `LaunchRefused` when a GPU it was placed on is not there any more."""
+        placement = deployment.placement
+        if placement is None or deployment.port is None:
+            raise AssertionError(f"{deployment.id} has no placement or no port, and is being launched")
+        present = {gpu.id: gpu for gpu in self._inventory().gpus}
+        missing = [gpu for gpu in placement.gpus if gpu not in present]
+        if missing:
+            raise LaunchRefused(
+                f"{', '.join(missing)} is not there any more.", fix="`modelgrid gpu drivers` tells what is wrong."
+            )
+        gpus = [present[gpu] for gpu in placement.gpus]
+        need = placement.decision.need
+        smallest = min((gpu.vram_total_bytes for gpu in gpus), default=0)
+        return engine_launch(
+            deployment,
+            self._catalog.find(deployment.model),
+            tuple(GpuBinding(id=gpu.id, vendor=gpu.vendor, index=gpu.index, uuid=gpu.uuid) for gpu in gpus),
+            self._settings,
+            self._targets.opened_env(deployment.spec),
+            attempt=deployment.attempt,
+            port=deployment.port,
+            utilization=gpu_memory_utilization(need, smallest) if gpus else None,
+            reserved_bytes=need.per_gpu_bytes,
+        )
+
+    def names(self, deployment: Deployment) -> tuple[str, tuple[Capability, ...]]:
+        """Return the name a deployment's engine serves, and what it is able to do (empty: not known)."""
+        entry = self._catalog.find(deployment.model)
+        return (entry.id, entry.capabilities) if entry else (deployment.model, ())

@@ -1,0 +1,242 @@
+"""Targets: what is desired. Checks what people ask for, and seeds what the configuration asks for."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from modelgrid.config.model import Config, ContainerConfig
+from modelgrid.decide.launch import check_launchable
+from modelgrid.decide.spec_rules import check_name, check_spec
+from modelgrid.domain.errors import Conflict, InvalidInput, ModelGridError, NotFound
+from modelgrid.domain.event import Subject
+from modelgrid.domain.ids import GpuId, ModelId
+from modelgrid.domain.model import CatalogEntry
+from modelgrid.domain.target import Constraints, EngineSpec, Origin, RuntimeKind, Target
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.secrets import Secrets
+from modelgrid.ports.store import Store
+from modelgrid.services.catalog import CatalogService
+from modelgrid.services.events import EventMaker, Notifier
+
+MAX_REPLICAS = 64
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetRequest:
+    """What somebody asks for. Environment values are plain here and sealed before they are stored."""
+
+    model: str
+    replicas: int = 1
+    spec: EngineSpec = field(default_factory=EngineSpec)
+    constraints: Constraints = field(default_factory=Constraints)
+
+
+class TargetService:
+    """The one writer of targets. `load` comes first."""
+
+    def __init__(self, store: Store, catalog: CatalogService, clock: Clock, secrets: Secrets) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._clock = clock
+        self._secrets = secrets
+        self._event = EventMaker(clock, Subject.TARGET)
+        self._targets: dict[str, Target] = {}
+        self.changed = Notifier()
+        self.together = asyncio.Lock()
+        """Held while a target and its deployments change together, so that nobody reconciles in between."""
+
+    async def load(self) -> None:
+        self._targets = {target.name: target for target in await self._store.targets()}
+
+    def all(self) -> tuple[Target, ...]:
+        return tuple(sorted(self._targets.values(), key=lambda target: target.name))
+
+    def entry_of(self, model: str) -> CatalogEntry:
+        """Return the catalog entry of a model by id or alias. Raises `NotFound` with near names."""
+        return self._catalog.entry(model)
+
+    def get(self, name: str) -> Target:
+        """Return a target by its name or by an alias of its model. Raises `NotFound`."""
+        if target := self._targets.get(name):
+            return target
+        entry = self._catalog.find(name)
+        if entry is not None and (target := self._targets.get(entry.id)):
+            return target
+        raise NotFound(f"Nothing is desired for {name!r}.", fix="`modelgrid run` deploys a model.")
+
+    async def ensure(self, request: TargetRequest, *, by: str, expected_revision: int | None = None) -> Target:
+        """Create or change the target of a model. Asking for what is desired already changes nothing.
+
+        Raises `NotFound` (unknown model), `InvalidInput` (what is asked is not allowed), `Conflict` (the target
+        comes from config.json, or is not at `expected_revision`)."""
+        entry = self.entry_of(request.model)
+        self._check(request)
+        present = self._targets.get(entry.id)
+        if present is not None:
+            _editable(present)
+        return await self._put(entry.id, entry.id, request, Origin.API, by, expected_revision)
+
+    async def scale(self, name: str, replicas: int, *, by: str, expected_revision: int | None = None) -> Target:
+        present = self.get(name)
+        _editable(present)
+        _check_replicas(replicas)
+        if replicas == present.replicas:
+            return present
+        changed = replace(present, replicas=replicas, updated_at=self._clock.now(), updated_by=by)
+        said = f"scaled from {present.replicas} to {replicas}"
+        return await self._save(changed, "scaled", said, by, expected_revision)
+
+    async def remove(self, name: str, *, by: str, expected_revision: int | None = None) -> Target:
+        """Delete a target; its deployments drain and end. Raises `NotFound`, `Conflict`."""
+        present = self.get(name)
+        _editable(present)
+        await self._delete(present, by, expected_revision)
+        return present
+
+    async def want(self, model: str) -> None:
+        """Deploy a model because a request named it (`models.autoDeploy`)."""
+        entry = self._catalog.find(model)
+        if entry is None or entry.id in self._targets:
+            return
+        await self._put(entry.id, entry.id, TargetRequest(model=entry.id), Origin.CATALOG, "models.autoDeploy", 0)
+
+    async def seed(self, config: Config) -> tuple[str, ...]:
+        """Bring the targets that the configuration asks for in line with it; return what could not be done.
+
+        A container that left the file loses its target; one that cannot be used is reported and skipped, so
+        that one bad entry does not keep the others from serving."""
+        problems: list[str] = []
+        wanted = {container.name: container for container in config.containers}
+        for target in self.all():
+            if target.origin is Origin.CONFIG and target.name not in wanted:
+                await self._delete(target, "config.json", None)
+        for container in config.containers:
+            try:
+                await self._seed_container(container)
+            except ModelGridError as error:
+                problems.append(f"containers: {container.name}: {error}")
+        for model in config.models.auto_load:
+            try:
+                entry = self.entry_of(model)
+                if entry.id not in self._targets:
+                    request = TargetRequest(model=entry.id)
+                    await self._put(entry.id, entry.id, request, Origin.CATALOG, "models.autoLoad", None)
+            except ModelGridError as error:
+                problems.append(f"models.autoLoad: {error}")
+        for problem in problems:
+            log.error("configuration asks for what cannot be deployed", problem=problem)
+        return tuple(problems)
+
+    def opened_env(self, spec: EngineSpec) -> dict[str, str]:
+        """Return the plain environment of a stored spec."""
+        return {name: self._secrets.unseal(value) for name, value in spec.env.items()}
+
+    def sealed(self, spec: EngineSpec, stored: EngineSpec | None = None) -> EngineSpec:
+        """Return `spec` with sealed environment values; those equal to what is stored keep their sealed form."""
+        known = self.opened_env(stored) if stored else {}
+        env = {
+            name: stored.env[name] if stored and known.get(name) == value else self._secrets.seal(value)
+            for name, value in spec.env.items()
+        }
+        return replace(spec, env=env)
+
+    async def _seed_container(self, container: ContainerConfig) -> None:
+        check_name(container.name, path=f"containers.{container.name}")
+        entry = self._catalog.find(container.model)
+        present = self._targets.get(container.name)
+        if present is not None and present.origin is not Origin.CONFIG:
+            raise Conflict(
+                f"the name {container.name!r} is taken by a target of origin {present.origin}.",
+                fix="Rename the container, or clear that target.",
+            )
+        request = TargetRequest(model=container.model, replicas=container.replicas, spec=_container_spec(container))
+        self._check(request)
+        model = entry.id if entry else ModelId(container.model)
+        await self._put(container.name, model, request, Origin.CONFIG, "config.json", None)
+
+    def _check(self, request: TargetRequest) -> None:
+        check_spec(request.spec)
+        _check_replicas(request.replicas)
+        check_launchable(request.spec, self._catalog.find(request.model), model=request.model)
+
+    async def _put(
+        self,
+        name: str,
+        model: ModelId,
+        request: TargetRequest,
+        origin: Origin,
+        by: str,
+        expected_revision: int | None,
+    ) -> Target:
+        present = self._targets.get(name)
+        now = self._clock.now()
+        target = Target(
+            name=name,
+            model=model,
+            replicas=request.replicas,
+            origin=origin,
+            spec=self.sealed(request.spec, present.spec if present else None),
+            constraints=request.constraints,
+            created_at=present.created_at if present else now,
+            updated_at=now,
+            updated_by=by,
+            revision=present.revision if present else 0,
+        )
+        if present is not None and _same_wish(present, target):
+            return present
+        said = f"{request.replicas} × {model} desired" + (" (changed)" if present else "")
+        return await self._save(target, "changed" if present else "created", said, by, expected_revision)
+
+    async def _save(self, target: Target, kind: str, said: str, by: str, expected_revision: int | None) -> Target:
+        event = self._event(target.name, kind, said, by=by)
+        saved = await self._store.put_target(target, expected_revision=expected_revision, events=[event])
+        self._targets[saved.name] = saved
+        self.changed.notify()
+        return saved
+
+    async def _delete(self, target: Target, by: str, expected_revision: int | None) -> None:
+        event = self._event(target.name, "cleared", "no longer desired", by=by)
+        await self._store.delete_target(target.name, expected_revision=expected_revision, events=[event])
+        self._targets.pop(target.name, None)
+        self.changed.notify()
+
+
+def _editable(target: Target) -> None:
+    if target.origin is Origin.CONFIG:
+        raise Conflict(
+            f"{target.name} comes from `containers` in config.json and can only be started and stopped here.",
+            fix="Edit config.json and restart the daemon.",
+            origin=target.origin.value,
+        )
+
+
+def _check_replicas(replicas: int) -> None:
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise InvalidInput(f"replicas is {replicas}; 0 to {MAX_REPLICAS} are allowed.", path="replicas")
+
+
+def _same_wish(one: Target, other: Target) -> bool:
+    def wish(target: Target) -> Sequence[object]:
+        return (target.model, target.replicas, target.origin, target.spec, target.constraints)
+
+    return wish(one) == wish(other)
+
+
+def _container_spec(container: ContainerConfig) -> EngineSpec:
+    pinned = container.gpus if isinstance(container.gpus, tuple) else ()
+    env: Mapping[str, str] = dict(container.env)
+    return EngineSpec(
+        runtime=RuntimeKind.EXTERNAL if container.url else None,
+        image=container.image,
+        args=container.args,
+        env=env,
+        gpu_count=container.gpus if isinstance(container.gpus, int) else None,
+        gpus=tuple(GpuId(gpu) for gpu in pinned),
+        context=container.context,
+        concurrency=container.concurrency,
+        url=container.url,
+    )

@@ -1,0 +1,58 @@
+"""The steps towards the end of an engine: let its requests finish, stop it, move the deployment to history."""
+
+from dataclasses import replace
+
+from modelgrid.domain.deployment import Deployment, Intent
+from modelgrid.services.failpoints import failpoint
+from modelgrid.services.kept import Kept
+
+DRAIN_SECONDS = 30.0
+STOP_GRACE_SECONDS = 20.0
+DRAIN_POLL_SECONDS = 0.1
+
+
+async def drain(kept: Kept, deployment: Deployment, until: float) -> None:
+    now = kept.tools.clock.now()
+    if deployment.drain_started_at is None:
+        await kept.change(
+            lambda d: replace(d, drain_started_at=now),
+            kept.event("draining", "no new requests; running ones finish"),
+        )
+    while kept.tools.clock.now() < until and kept.tools.in_flight(kept.id) != 0:
+        await kept.tools.clock.sleep(DRAIN_POLL_SECONDS)
+    now = kept.tools.clock.now()
+    left = kept.tools.in_flight(kept.id)
+    said = "all requests finished" if left == 0 else f"{left if left is not None else 'some'} requests cut off"
+    await kept.change(lambda d: replace(d, stop_started_at=now), kept.event("drained", said))
+
+
+async def stop(kept: Kept, deployment: Deployment) -> None:
+    ref, runtime = kept.engine(deployment), kept.runtime(deployment)
+    if deployment.stop_started_at is None:
+        now = kept.tools.clock.now()
+        deployment = await kept.change(lambda d: replace(d, stop_started_at=now))
+    kept.follow(runtime, ref)
+    await runtime.stop(ref, STOP_GRACE_SECONDS)
+    failpoint("stopped")
+    await kept.hear_last_lines()
+    if not deployment.restart_requested or deployment.intent is not Intent.RUN:
+        await kept.keep_last_lines(deployment, deployment.intent_reason)
+    await runtime.remove(ref)
+    failpoint("engine_removed")
+    now = kept.tools.clock.now()
+    await kept.change(
+        lambda d: replace(
+            d, engine=None, engine_gone_at=now, ready_at=None, started_at=None, port=None, unhealthy_since=None
+        ),
+        kept.event("stopped", deployment.intent_reason or "stopped", by=deployment.intent_by),
+    )
+
+
+async def archive(kept: Kept, deployment: Deployment) -> None:
+    now = kept.tools.clock.now()
+    record = kept.record(replace(deployment, removed_at=now), deployment.intent_reason)
+    await kept.tools.registry.archive(
+        record, events=kept.event("removed", deployment.intent_reason or "removed", by=deployment.intent_by)
+    )
+    kept.tools.logs.forget(kept.id)
+    kept.tools.live.forget(kept.id)

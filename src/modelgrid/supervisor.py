@@ -1,0 +1,304 @@
+"""The supervisor: binds the listening sockets, starts the other processes, restarts them when they die.
+
+Standard library only, and never busy, so that there is nothing in it that could fail or grow. The sockets
+stay open here while children come and go: a connection that arrives meanwhile waits in the kernel's queue.
+
+`python -m modelgrid.supervisor PLAN` takes its plan as JSON (`Plan`). Signals: SIGTERM and SIGINT end the
+daemon after running requests finished, SIGHUP replaces every child without losing a request, engines run on.
+A child says that it is ready by writing text to the descriptor `MODELGRID_READY_FD` and closing it; what it
+wrote is printed when all are ready for the first time.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn, TypedDict
+
+STOP_SECONDS = 45.0
+"""Longest time children get to finish; above the gateway's drain bound and below systemd's TimeoutStopSec."""
+STABLE_SECONDS = 30.0
+LONGEST_DELAY_SECONDS = 10.0
+BACKLOG = 4096
+EXIT_USAGE = 2
+PR_SET_PDEATHSIG = 1
+
+
+class Listen(TypedDict):
+    name: str
+    host: str
+    port: int
+    count: int
+    """Sockets on the same port, shared by SO_REUSEPORT when more than one."""
+
+
+class ChildPlan(TypedDict):
+    name: str
+    argv: list[str]
+    """`{fd:NAME:INDEX}` in an argument becomes the number of the socket's descriptor."""
+
+
+class Plan(TypedDict):
+    lock: str
+    """File locked while the daemon runs: one daemon per state directory."""
+    listen: list[Listen]
+    children: list[ChildPlan]
+
+
+class Child:
+    """One child process over all its restarts."""
+
+    def __init__(self, plan: ChildPlan, argv: list[str], fds: list[int]) -> None:
+        self.name = plan["name"]
+        self.argv = argv
+        self.fds = fds
+        self.process: subprocess.Popen[bytes] | None = None
+        self.retiring: list[subprocess.Popen[bytes]] = []
+        self.ready = False
+        self.message = ""
+        self.pipe = -1
+        self.started = 0.0
+        self.failures = 0
+        self.start_at = 0.0
+
+    def start(self) -> int:
+        """Start the process; return the descriptor on which it will say that it is ready."""
+        self.pipe, write_end = os.pipe()
+        os.set_blocking(self.pipe, False)
+        environment = {**os.environ, "MODELGRID_READY_FD": str(write_end)}
+        environment.pop("NOTIFY_SOCKET", None)
+        self.process = subprocess.Popen(
+            self.argv,
+            pass_fds=[*self.fds, write_end],
+            env=environment,
+            process_group=0,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509  the supervisor has one thread
+        )
+        os.close(write_end)
+        self.started = time.monotonic()
+        self.ready = False
+        return self.pipe
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def bind(listen: Listen) -> list[socket.socket]:
+    """Return listening sockets. Raises `OSError`; sockets handed over by systemd are used when they are named so."""
+    inherited = _from_systemd().get(listen["name"])
+    if inherited:
+        # Every worker accepts from the same queue: the kernel wakes one of them per connection.
+        return [inherited[index % len(inherited)] for index in range(listen["count"])]
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        listen["host"], listen["port"], type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+
+    def bound(*, shared: bool) -> socket.socket:
+        item = socket.socket(family, kind, protocol)
+        item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        item.bind(address)
+        return item
+
+    shared = listen["count"] > 1
+    if shared:
+        # Shared sockets would also share with a stranger: an exclusive one first finds out.
+        bound(shared=False).close()
+    sockets = [bound(shared=shared) for _ in range(listen["count"])]
+    for item in sockets:
+        item.listen(BACKLOG)
+        item.setblocking(False)
+    return sockets
+
+
+def _from_systemd() -> dict[str, list[socket.socket]]:
+    """Return sockets passed by socket activation, by their FileDescriptorName (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, list[socket.socket]] = {}
+    for index in range(int(os.environ.get("LISTEN_FDS", "0"))):
+        name = names[index] if index < len(names) else "unknown"
+        found.setdefault(name, []).append(socket.socket(fileno=os.dup(3 + index)))
+    return found
+
+
+def notify_systemd(state: str) -> None:
+    """Send `state` to the service manager, when there is one (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect("\0" + address[1:] if address.startswith("@") else address)
+        channel.sendall(state.encode())
+
+
+class Supervisor:
+    def __init__(self, children: list[Child]) -> None:
+        self._children = children
+        self._selector = selectors.DefaultSelector()
+        self._announced = False
+        self._stop_by: float | None = None
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Run until told to stop; return the exit status."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        self._selector.register(wake_read, selectors.EVENT_READ)
+        for child in self._children:
+            self._start(child)
+        while not self._finished():
+            for key, _ in self._selector.select(self._patience()):
+                if key.fd == wake_read:
+                    for signalled in os.read(wake_read, 4096):
+                        self._signalled(signalled)
+                else:
+                    self._heard(key.data, key.fd)
+            self._reap()
+            self._start_due()
+        return self._exit_code
+
+    def _start(self, child: Child) -> None:
+        self._selector.register(child.start(), selectors.EVENT_READ, child)
+
+    def _heard(self, child: Child, pipe: int) -> None:
+        text = os.read(pipe, 65536)
+        if text:
+            child.message += text.decode()
+            return
+        self._selector.unregister(pipe)
+        os.close(pipe)
+        if pipe != child.pipe or not child.message:
+            return
+        child.ready = True
+        for old in child.retiring:
+            old.terminate()
+        if not self._announced and all(item.ready for item in self._children):
+            self._announced = True
+            notify_systemd("READY=1")
+            sys.stdout.write("".join(item.message for item in self._children if item.message.strip() != "ready"))
+            sys.stdout.flush()
+
+    def _signalled(self, number: int) -> None:
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._stop(0)
+        elif number == signal.SIGHUP and self._stop_by is None:
+            self._roll()
+
+    def _roll(self) -> None:
+        """Replace every child: gateways by a new one beside the old, control by a new one after the old."""
+        for child in self._children:
+            if child.process is None:
+                continue
+            if child.name == "control":
+                child.process.terminate()
+            else:
+                child.retiring.append(child.process)
+                child.message = ""
+                self._start(child)
+
+    def _stop(self, exit_code: int) -> None:
+        if self._stop_by is not None:
+            return
+        notify_systemd("STOPPING=1")
+        self._exit_code = exit_code
+        self._stop_by = time.monotonic() + STOP_SECONDS
+        for child in self._children:
+            for process in (child.process, *child.retiring):
+                if process is not None:
+                    process.terminate()
+
+    def _reap(self) -> None:
+        for child in self._children:
+            child.retiring = [process for process in child.retiring if process.poll() is None]
+            if child.process is None or (code := child.process.poll()) is None:
+                continue
+            child.process = None
+            if self._stop_by is not None:
+                continue
+            if code == EXIT_USAGE and not self._announced:
+                self._stop(EXIT_USAGE)
+                continue
+            ran = time.monotonic() - child.started
+            child.failures = 0 if code == 0 or ran > STABLE_SECONDS else child.failures + 1
+            delay = min(0.1 * 2**child.failures, LONGEST_DELAY_SECONDS) if child.failures else 0.0
+            child.start_at = time.monotonic() + delay
+            if code != 0:
+                how = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
+                _say(f"{child.name} {how} after {ran:.1f} s; starts again in {delay:.1f} s")
+        if self._stop_by is not None and time.monotonic() > self._stop_by:
+            for child in self._children:
+                for process in (child.process, *child.retiring):
+                    if process is not None:
+                        _say(f"{child.name} did not end in {STOP_SECONDS:.0f} s; killed")
+                        process.kill()
+            self._stop_by = float("inf")
+
+    def _start_due(self) -> None:
+        for child in self._children:
+            if self._stop_by is None and child.process is None and time.monotonic() >= child.start_at:
+                child.message = ""
+                self._start(child)
+
+    def _patience(self) -> float | None:
+        now = time.monotonic()
+        if self._stop_by is not None:
+            return max(0.05, min(self._stop_by - now, 1.0))
+        due = [child.start_at - now for child in self._children if child.process is None]
+        return max(0.0, min(due)) if due else None
+
+    def _finished(self) -> bool:
+        return self._stop_by is not None and all(c.process is None and not c.retiring for c in self._children)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"modelgrid: {text}\n")
+    sys.stderr.flush()
+
+
+def main() -> NoReturn:
+    plan: Plan = json.loads(sys.argv[1])
+    lock = os.open(plan["lock"], os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _say(f"another daemon runs on this state directory ({Path(plan['lock']).parent.parent}). Stop it first.")
+        sys.exit(1)
+    sockets: dict[str, list[socket.socket]] = {}
+    for listen in plan["listen"]:
+        try:
+            sockets[listen["name"]] = bind(listen)
+        except OSError as error:
+            key = "api.uiPort" if listen["name"] == "ui" else "api.port"
+            where = f"{listen['host']}:{listen['port']}"
+            _say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
+            sys.exit(1)
+    children = []
+    for item in plan["children"]:
+        fds = {
+            f"{{fd:{name}:{index}}}": entry.fileno()
+            for name, group in sockets.items()
+            for index, entry in enumerate(group)
+        }
+        used = [fds[argument] for argument in item["argv"] if argument in fds]
+        argv = [str(fds.get(argument, argument)) for argument in item["argv"]]
+        children.append(Child(item, argv, used))
+    sys.exit(Supervisor(children).run())
+
+
+if __name__ == "__main__":
+    main()
