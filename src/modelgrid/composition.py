@@ -1,6 +1,7 @@
 """Which adapters this node uses, from its configuration."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,10 +15,11 @@ from modelgrid.adapters.runtime_docker.sockets import container_sockets
 from modelgrid.adapters.runtime_external.runtime import ExternalRuntime
 from modelgrid.adapters.runtime_process.runtime import ProcessRuntime
 from modelgrid.config.model import Config
-from modelgrid.decide.launch import LaunchSettings
+from modelgrid.decide.launch import VENDOR_IMAGE_COMMANDS, LaunchSettings
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.target import RuntimeKind
+from modelgrid.domain.units import GIB
 from modelgrid.ports.catalog import CatalogSource
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.runtime import Runtime
@@ -25,6 +27,9 @@ from modelgrid.services.gpu_inventory import GpuSource
 from modelgrid.simulator.gpus import SimulatedGpu, SimulatedGpuProbe, simulated_gpus
 
 REGISTRY = "registry"
+SIMULATOR_ARGS = "MODELGRID_SIMULATOR_ARGS"
+"""Environment variable with further `--sim-…` arguments of every simulated engine: for tests and for demonstrations of
+faults. Nobody but who starts the daemon can set it."""
 
 
 def model_cache_dir(config: Config, state_dir: Path) -> Path:
@@ -34,10 +39,14 @@ def model_cache_dir(config: Config, state_dir: Path) -> Path:
     return folder
 
 
+def mount_roots(config: Config, state_dir: Path) -> list[Path]:
+    """Return the folders below which an engine may be shown files of this machine."""
+    return [model_cache_dir(config, state_dir), *(Path(folder) for folder in config.docker.allowed_mounts)]
+
+
 def engine_runtimes(config: Config, state_dir: Path, owner: str) -> dict[RuntimeKind, Runtime]:
     """Return every runtime this node could use; whether one works, its `health` says."""
-    cache = model_cache_dir(config, state_dir)
-    mounts = [cache, *(Path(folder) for folder in config.docker.allowed_mounts)]
+    mounts = mount_roots(config, state_dir)
     wanted = config.wanted_runtime if config.wanted_runtime in {RuntimeKind.DOCKER, RuntimeKind.PODMAN} else None
     runtimes: dict[RuntimeKind, Runtime] = {
         kind: DockerRuntime(kind, socket_path, owner, mounts, config.docker.network_name)
@@ -85,11 +94,14 @@ def launch_settings(config: Config, state_dir: Path, platform: Platform) -> Laun
         images={vendor.value if vendor else "cpu": config.image_for(vendor) for vendor in vendors},
         vllm_path=config.docker.vllm_path,
         python_path=sys.executable,
+        image_commands={**VENDOR_IMAGE_COMMANDS, **config.docker.image_commands},
+        shm_bytes=int(config.docker.shm_gib * GIB),
         model_cache_dir=str(model_cache_dir(config, state_dir)),
         allowed_mounts=config.docker.allowed_mounts,
         network=config.docker.network_name,
         simulator_gpu_state_dir=str(_simulated_state(state_dir)),
         simulated_gpu_bytes=sizes,
+        simulator_args=tuple(shlex.split(os.environ.get(SIMULATOR_ARGS, ""))),
     )
 
 

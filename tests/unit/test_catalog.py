@@ -241,3 +241,11 @@ def test_drift_tells_what_is_new_changed_and_gone() -> None:
     new = [entry("b", source="elsewhere"), entry("c", context=9), entry("d")]
     assert drift(old, new) == Drift(added=("d",), changed=("c",), removed=("a",))
     assert not drift(old, [replace(e, source="elsewhere") for e in old])
+
+
+def test_the_last_part_of_an_id_names_a_model_when_it_is_unique() -> None:
+    first, second = entry("org/Tiny-1B"), entry("other/Tiny-1B")
+    assert merge([[first]]).find("tiny-1b") == first
+    assert merge([[first, second]]).find("tiny-1b") is None
+    aliased = entry("other/thing", "tiny-1b")
+    assert merge([[first, aliased]]).find("tiny-1b") == aliased

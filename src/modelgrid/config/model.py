@@ -60,6 +60,11 @@ class DockerConfig(Section):
     image: Mapping[Literal["nvidia", "amd", "intel", "cpu"], str] = Field(
         default_factory=dict, description="Engine image by vendor, where it differs from the default."
     )
+    image_commands: Mapping[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Command that starts vLLM, by image name without tag, where the image's entry point is not it.",
+    )
+    shm_gib: float = Field(8.0, gt=0, le=1024, description="Shared memory of a container: a bound, not a reservation.")
     model_cache_dir: str | None = Field(None, description="Where weights are kept; null: below the state directory.")
     allowed_mounts: tuple[str, ...] = Field((), description="Host folders that deployments may mount.")
     vllm_path: str = Field("vllm", description="Program of the process runtime: a name on the PATH or a path.")
@@ -95,6 +100,14 @@ class ModelsConfig(Section):
     auto_load: tuple[str, ...] = Field((), description="Models to keep deployed, by id or alias.")
 
 
+class MountConfig(Section):
+    """A folder of this machine that the engine sees; it has to lie below docker.allowedMounts."""
+
+    source: str
+    target: str
+    read_only: bool = True
+
+
 class ContainerConfig(Section):
     """A deployment seeded by the file: start and stop only."""
 
@@ -107,6 +120,7 @@ class ContainerConfig(Section):
     gpus: int | tuple[str, ...] | None = Field(None, description="GPU count per instance, or the ids of its GPUs.")
     context: int | None = Field(None, ge=1)
     concurrency: int | None = Field(None, ge=1)
+    mounts: tuple[MountConfig, ...] = ()
     url: HttpUrl | None = Field(None, description="Attach a vLLM that runs already instead of starting one.")
 
 

@@ -209,7 +209,8 @@ class Catalog:
     folded: Mapping[str, CatalogEntry] = field(default_factory=dict, repr=False)
 
     def find(self, name: str) -> CatalogEntry | None:
-        """Return the entry with this id or alias: as written first, then without regard to case."""
+        """Return the entry with this id, alias or last part of an id that is unique: as written first, then without
+        regard to case."""
         return self.exact.get(name) or self.folded.get(name.casefold())
 
     def suggest(self, name: str, limit: int = 3) -> tuple[str, ...]:
@@ -226,6 +227,15 @@ class Catalog:
             if score >= 0.6:
                 scores[entry.id] = max(score, scores.get(entry.id, 0.0))
         return tuple(sorted(scores, key=lambda model: (-scores[model], len(model), model))[:limit])
+
+
+def _short_names(entries: Iterable[CatalogEntry]) -> Mapping[str, CatalogEntry]:
+    """Return the last parts of ids (`bge-m3` of `BAAI/bge-m3`) that mean one entry only. People may use them to name
+    a model; they are no aliases, and engines do not serve them."""
+    found: dict[str, list[CatalogEntry]] = {}
+    for entry in entries:
+        found.setdefault(entry.id.rpartition("/")[2].casefold(), []).append(entry)
+    return {name: group[0] for name, group in found.items() if len(group) == 1}
 
 
 def merge(catalogs: Iterable[Sequence[CatalogEntry]]) -> Catalog:
@@ -248,7 +258,7 @@ def merge(catalogs: Iterable[Sequence[CatalogEntry]]) -> Catalog:
     return Catalog(
         entries=final,
         exact={name: entry for entry in final for name in entry.names},
-        folded={name.casefold(): entry for entry in final for name in entry.names},
+        folded={**_short_names(final), **{name.casefold(): entry for entry in final for name in entry.names}},
     )
 
 

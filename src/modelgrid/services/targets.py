@@ -1,7 +1,7 @@
 """Targets: what is desired. Checks what people ask for, and seeds what the configuration asks for."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -13,7 +13,7 @@ from modelgrid.domain.errors import Conflict, InvalidInput, ModelGridError, NotF
 from modelgrid.domain.event import Subject
 from modelgrid.domain.ids import GpuId, ModelId
 from modelgrid.domain.model import CatalogEntry
-from modelgrid.domain.target import Constraints, EngineSpec, Origin, RuntimeKind, Target
+from modelgrid.domain.target import Constraints, EngineSpec, Mount, Origin, RuntimeKind, Target
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
@@ -36,10 +36,22 @@ class TargetRequest:
 
 
 class TargetService:
-    """The one writer of targets. `load` comes first."""
+    """The one writer of targets. `load` comes first.
 
-    def __init__(self, store: Store, catalog: CatalogService, clock: Clock, secrets: Secrets) -> None:
+    `check_mounts` raises a `ModelGridError` for folders that engines of this machine may not see; it may block on the
+    disk. It is asked when a target is made, so that a refusal does not wait for the start."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: CatalogService,
+        clock: Clock,
+        secrets: Secrets,
+        *,
+        check_mounts: Callable[[Sequence[Mount]], object],
+    ) -> None:
         self._store = store
+        self._check_mounts = check_mounts
         self._catalog = catalog
         self._clock = clock
         self._secrets = secrets
@@ -74,7 +86,7 @@ class TargetService:
         Raises `NotFound` (unknown model), `InvalidInput` (what is asked is not allowed), `Conflict` (the target
         comes from config.json, or is not at `expected_revision`)."""
         entry = self.entry_of(request.model)
-        self._check(request)
+        await self.check(request)
         present = self._targets.get(entry.id)
         if present is not None:
             _editable(present)
@@ -154,14 +166,17 @@ class TargetService:
                 fix="Rename the container, or clear that target.",
             )
         request = TargetRequest(model=container.model, replicas=container.replicas, spec=_container_spec(container))
-        self._check(request)
+        await self.check(request)
         model = entry.id if entry else ModelId(container.model)
         await self._put(container.name, model, request, Origin.CONFIG, "config.json", None)
 
-    def _check(self, request: TargetRequest) -> None:
+    async def check(self, request: TargetRequest) -> None:
+        """Raise what is wrong with a request by itself: `InvalidInput`, or `LaunchRefused` for a mount."""
         check_spec(request.spec)
         _check_replicas(request.replicas)
         check_launchable(request.spec, self._catalog.find(request.model), model=request.model)
+        if request.spec.mounts:
+            await asyncio.to_thread(self._check_mounts, request.spec.mounts)
 
     async def _put(
         self,
@@ -238,5 +253,6 @@ def _container_spec(container: ContainerConfig) -> EngineSpec:
         gpus=tuple(GpuId(gpu) for gpu in pinned),
         context=container.context,
         concurrency=container.concurrency,
+        mounts=tuple(Mount(source=m.source, target=m.target, read_only=m.read_only) for m in container.mounts),
         url=container.url,
     )
