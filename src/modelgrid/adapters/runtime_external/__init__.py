@@ -1,0 +1,1 @@
+"""Engines that somebody else runs: attached by their URL, never started or stopped."""
