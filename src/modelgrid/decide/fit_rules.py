@@ -1,0 +1,218 @@
+"""What may be placed where: the request, and the ordered rules that judge each node and each GPU for it. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from modelgrid.decide.need import device_need, exceeds_device, footprint, is_exclusive
+from modelgrid.decide.promises import Promise, Promises
+from modelgrid.domain.gpu import Gpu
+from modelgrid.domain.ids import GpuId, ModelId, NodeName
+from modelgrid.domain.model import CatalogEntry
+from modelgrid.domain.node import Node, NodeLiveness, NodeStatus
+from modelgrid.domain.placement import MemoryNeed, Verdict
+from modelgrid.domain.target import Constraints, EngineSpec, RuntimeKind
+from modelgrid.domain.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitRequest:
+    """What is to be placed: one instance."""
+
+    target: str
+    model: ModelId
+    entry: CatalogEntry | None
+    """`None`: the model is not in the catalog, and takes a whole device."""
+    spec: EngineSpec = field(default_factory=EngineSpec)
+    constraints: Constraints = field(default_factory=Constraints)
+    runtime: RuntimeKind
+    spread: Mapping[NodeName, int] = field(default_factory=dict)
+    """Instances of the same target by node: the node with the fewest is preferred."""
+    spread_gpus: Mapping[tuple[NodeName, GpuId], int] = field(default_factory=dict)
+    """Instances of the same target by GPU, likewise."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `gpus.assignments` may call it."""
+        return (self.target, self.model, *(self.entry.names if self.entry else ()))
+
+
+# --- 1. nodes that may not be used
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeRule:
+    code: str
+    applies: Callable[[FitRequest, Node], bool]
+    reason: Callable[[FitRequest, Node], str]
+
+
+def _labels(request: FitRequest) -> str:
+    return ", ".join(f"{name}={value}" for name, value in sorted(request.constraints.labels.items()))
+
+
+_NODE_RULES: tuple[_NodeRule, ...] = (
+    _NodeRule(
+        "other_node",
+        lambda request, node: request.constraints.node not in (None, node.name),
+        lambda request, _: f"is not the node asked for, {request.constraints.node}",
+    ),
+    _NodeRule("node_lost", lambda _, node: node.liveness is NodeLiveness.LOST, lambda *_: "is lost"),
+    _NodeRule("node_suspect", lambda _, node: node.liveness is NodeLiveness.SUSPECT, lambda *_: "is suspect"),
+    _NodeRule("node_draining", lambda _, node: node.status is NodeStatus.DRAINING, lambda *_: "is draining"),
+    _NodeRule("node_cordoned", lambda _, node: node.status is NodeStatus.CORDONED, lambda *_: "is cordoned"),
+    _NodeRule(
+        "label_mismatch",
+        lambda request, node: any(node.labels.get(key) != value for key, value in request.constraints.labels.items()),
+        lambda request, _: f"does not have the labels asked for, {_labels(request)}",
+    ),
+    _NodeRule(
+        "no_runtime",
+        lambda request, node: request.runtime is not RuntimeKind.EXTERNAL and request.runtime not in node.runtimes,
+        lambda request, _: f"has no working {request.runtime} runtime",
+    ),
+)
+
+
+def closed_node(request: FitRequest, node: Node) -> Verdict | None:
+    """Return why nothing of the request may land on `node` at all; `None` when it may."""
+    for rule in _NODE_RULES:
+        if rule.applies(request, node):
+            return Verdict(node=node.name, code=rule.code, reason=f"{node.name} {rule.reason(request, node)}")
+    return None
+
+
+# --- 2. each GPU of the others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """One GPU as a place for one of the request's ranks."""
+
+    request: FitRequest
+    node: Node
+    gpu: Gpu
+    held: tuple[Promise, ...]
+    need: MemoryNeed
+    needed: int
+    available: int
+    code: str = ""
+    reason: str = ""
+
+    @property
+    def leftover(self) -> int:
+        return self.available - self.needed
+
+    @property
+    def assigned(self) -> bool:
+        return self.node.assignments.get(self.gpu.id) in self.request.names
+
+    @property
+    def alike(self) -> tuple[object, ...]:
+        """GPUs are alike when these are equal: an engine over several GPUs takes like ones only."""
+        return (self.node.name, self.gpu.vendor, self.gpu.name, self.gpu.simulated)
+
+    @property
+    def numbers(self) -> str:
+        """`22.4 GiB free, 12.6 GiB of it promised, 17.6 GiB needed`."""
+        promised = self.gpu.vram_free_bytes - self.available
+        free, needed = format_bytes(self.gpu.vram_free_bytes), format_bytes(self.needed)
+        text = (
+            f"{free} free, " + (f"{format_bytes(promised)} of it promised, " if promised else "") + f"{needed} needed"
+        )
+        return f"{text}, {format_bytes(-self.leftover)} short" if self.leftover < 0 and free == needed else text
+
+    def verdict(self, code: str, reason: str, *, chosen: bool = False) -> Verdict:
+        return Verdict(
+            node=self.node.name,
+            gpu=self.gpu.id,
+            chosen=chosen,
+            free_bytes=self.gpu.vram_free_bytes,
+            promised_bytes=self.gpu.vram_free_bytes - self.available,
+            needed_bytes=self.needed,
+            code=code,
+            reason=reason,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _GpuRule:
+    code: str
+    applies: Callable[[Look], bool]
+    reason: Callable[[Look], str]
+
+
+FITS = "fits"
+"""Code of a GPU that no rule speaks against."""
+
+_GPU_RULES: tuple[_GpuRule, ...] = (
+    _GpuRule(
+        "not_pinned",
+        lambda look: bool(look.request.spec.gpus) and look.gpu.id not in look.request.spec.gpus,
+        lambda look: f"not pinned; {listed(look.request.spec.gpus)} asked for",
+    ),
+    _GpuRule(
+        "other_vendor",
+        lambda look: look.request.constraints.vendor not in (None, look.gpu.vendor),
+        lambda look: f"a GPU of {look.gpu.vendor}; {look.request.constraints.vendor} asked for",
+    ),
+    _GpuRule(
+        "kept_for_another",
+        lambda look: look.gpu.id in look.node.assignments and not look.assigned,
+        lambda look: f"kept for {look.node.assignments[look.gpu.id]} by gpus.assignments",
+    ),
+    _GpuRule(
+        "gpu_simulated",
+        lambda look: look.gpu.simulated and look.request.runtime is not RuntimeKind.SIMULATED,
+        lambda look: f"simulated: an engine of the {look.request.runtime} runtime cannot use it",
+    ),
+    _GpuRule(
+        "mig_enabled", lambda look: look.gpu.mig_enabled, lambda _: "MIG is enabled on it, which is not supported"
+    ),
+    _GpuRule(
+        "inventory_stale",
+        lambda look: look.node.inventory.stale,
+        lambda look: f"its readings are old: {look.node.inventory.problem or 'the GPU probe failed'}",
+    ),
+    _GpuRule(
+        "taken_whole",
+        lambda look: any(promise.exclusive for promise in look.held),
+        lambda look: f"{next(promise.holder for promise in look.held if promise.exclusive)} takes the whole device",
+    ),
+    _GpuRule(
+        "not_empty",
+        lambda look: is_exclusive(look.need) and bool(look.held),
+        lambda look: f"the model takes a whole device and {listed(promise.holder for promise in look.held)} uses it",
+    ),
+    _GpuRule(
+        "larger_than_device",
+        lambda look: exceeds_device(look.need, look.gpu.vram_total_bytes),
+        lambda look: f"{format_bytes(look.needed)} needed, {format_bytes(look.gpu.vram_total_bytes)} is all it has",
+    ),
+    _GpuRule("too_little_memory", lambda look: look.leftover < 0, lambda look: look.numbers),
+    _GpuRule(FITS, lambda _: True, lambda look: look.numbers),
+)
+
+
+def looks_at(request: FitRequest, node: Node, count: int, promises: Promises) -> list[Look]:
+    """Judge every GPU of `node` as one of the `count` that an instance would take."""
+    looks = []
+    for gpu in sorted(node.inventory.gpus, key=lambda gpu: (gpu.vendor, gpu.index, gpu.id)):
+        need = device_need(request.entry, request.spec, count, gpu)
+        look = Look(
+            request=request,
+            node=node,
+            gpu=gpu,
+            held=promises.on(node.name, gpu.id),
+            need=need,
+            needed=footprint(need, gpu.vram_total_bytes),
+            available=promises.available_bytes(node, gpu),
+        )
+        rule = next(rule for rule in _GPU_RULES if rule.applies(look))
+        looks.append(replace(look, code=rule.code, reason=rule.reason(look)))
+    return looks
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
