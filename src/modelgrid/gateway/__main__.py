@@ -1,0 +1,68 @@
+"""`python -m modelgrid.gateway --index 0 --fd N --link PATH --cache PATH`: one worker of the data plane."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+
+import uvloop
+
+from modelgrid.gateway.server import GatewayServer
+
+GC_THRESHOLD = 50_000
+"""Objects between two collections. Requests leave no cycles behind, so the default of 700 only costs time."""
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="modelgrid.gateway", description="One worker of the data plane.")
+    parser.add_argument("--index", type=int, default=0, help="number of this worker, from 0")
+    parser.add_argument("--fd", type=int, required=True, help="file descriptor of the listening socket")
+    parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
+    parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
+    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    return parser.parse_args(argv)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many connections as the system lets this process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _say_ready() -> None:
+    """Tell the supervisor, where there is one (see `modelgrid.supervisor`), that requests are served."""
+    descriptor = os.environ.pop("MODELGRID_READY_FD", None)
+    if descriptor is not None:
+        with os.fdopen(int(descriptor), "w") as pipe:
+            pipe.write("ready\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run until a signal ends it; return the exit code."""
+    arguments = _arguments(argv)
+    logging.basicConfig(
+        level=arguments.log_level,
+        stream=sys.stderr,
+        format=f"%(asctime)s %(levelname)s gateway[{arguments.index}] %(message)s",
+    )
+    _raise_file_limit()
+    listening = socket.socket(fileno=arguments.fd)
+    listening.setblocking(False)
+    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    gc.freeze()
+
+    async def serve() -> None:
+        await GatewayServer(arguments.index, listening, arguments.link, arguments.cache, _say_ready).run()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""The last routing table on disk, so that a gateway serves after its own restart while control is away."""
+
+import logging
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from modelgrid.domain.routing import RoutingTable
+
+log = logging.getLogger(__name__)
+
+
+class TableCache:
+    """One file, mode 0600: it holds the digests of API keys."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: RoutingTable | None = None
+
+    def load(self) -> RoutingTable | None:
+        """Return the saved table, or None when there is none that can be used (logged)."""
+        try:
+            payload = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.warning("the routing cache %s cannot be read: %s", self._path, error)
+            return None
+        try:
+            return msgspec.msgpack.decode(payload, type=RoutingTable)
+        except msgspec.MsgspecError as error:
+            log.warning("the routing cache %s is not usable: %s", self._path, error)
+            return None
+
+    def differs(self, table: RoutingTable) -> bool:
+        """Whether `table` says something else than what was saved last (metrics and generation aside)."""
+        old = self._written
+        return old is None or (old.models, old.keys, old.settings) != (table.models, table.keys, table.settings)
+
+    def save(self, table: RoutingTable) -> None:
+        """Write `table` atomically and durably. Blocks on the disk: for a worker thread. Raises OSError."""
+        payload = msgspec.msgpack.encode(replace(table, control_metrics=""))
+        handle, name = tempfile.mkstemp(prefix=f".{self._path.name}.", dir=self._path.parent)  # made with mode 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self._path)
+        except OSError:
+            with suppress(FileNotFoundError):
+                Path(name).unlink()
+            raise
+        self._written = table

@@ -1,0 +1,75 @@
+"""What all connections of one gateway process share."""
+
+import asyncio
+import secrets
+import time
+from itertools import count
+from typing import TYPE_CHECKING
+
+from modelgrid.domain.routing import GatewaySettings, RoutingTable
+from modelgrid.gateway.counters import Counters
+from modelgrid.gateway.fleet import Fleet
+from modelgrid.gateway.keys import KeyRing
+from modelgrid.gateway.timers import Deadlines
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.exchange import Exchange
+    from modelgrid.gateway.protocol import ClientConnection
+
+
+class Core:
+    """State of one process. Belongs to the event loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
+        self.loop = loop
+        self.index = index
+        self.started_at = time.time()
+        self.table: RoutingTable | None = None
+        """The newest table; None until control or the cache gave one."""
+        self.settings = GatewaySettings()
+        self.keys = KeyRing()
+        self.counters = Counters()
+        self.deadlines = Deadlines(loop)
+        self.fleet = Fleet(self)
+        self.connections: set[ClientConnection] = set()
+        self.all_closed = asyncio.Event()
+        self.all_closed.set()
+        """No client connection is open."""
+        self.exchanges: set[Exchange] = set()
+        """Requests in flight: each adds itself when it starts and removes itself when it is over."""
+        self.draining = False
+        """No new connection; each open one ends with its present request."""
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = count(1)
+
+    def connection_opened(self, connection: "ClientConnection") -> None:
+        """Take a new client connection into account."""
+        self.connections.add(connection)
+        self.deadlines.watch(connection)
+        self.all_closed.clear()
+
+    def connection_closed(self, connection: "ClientConnection") -> None:
+        """Forget a client connection."""
+        self.connections.discard(connection)
+        self.deadlines.forget(connection)
+        if not self.connections:
+            self.all_closed.set()
+
+    def next_request_id(self) -> bytes:
+        """Return an id that no other request has, in this process or another."""
+        return b"mg-%b-%x" % (self._id_prefix.encode(), next(self._ids))
+
+    def apply(self, table: RoutingTable) -> bool:
+        """Use `table` unless it is older than the present one; return whether it is used.
+
+        Raises ValueError when it holds a digest that is not hexadecimal; nothing is applied then.
+        """
+        old = self.table
+        if old is not None and old.epoch == table.epoch and old.generation >= table.generation:
+            return False
+        if old is None or old.keys != table.keys:
+            self.keys = KeyRing(table.keys)
+        self.table = table
+        self.settings = table.settings
+        self.fleet.apply(table)
+        return True

@@ -1,0 +1,89 @@
+"""What this process counts. Cumulative since it started; read by `/metrics` and by the report to control."""
+
+from bisect import bisect_left
+from collections import Counter
+
+from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, Series
+
+CANCELLED = "cancelled"
+"""The status of requests whose client went away."""
+_CLASSES = {hundred: f"{hundred}xx" for hundred in range(1, 6)}
+
+
+def status_class(status: int) -> str:
+    """Return `2xx` for 200, and so on."""
+    return _CLASSES.get(status // 100, "5xx")
+
+
+class Histogram:
+    """Counts per bucket of `LATENCY_BUCKETS_SECONDS`, one more for what is above."""
+
+    __slots__ = ("buckets", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.buckets[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
+        self.sum += seconds
+
+
+class Cell:
+    """Figures of one (model, replica, key label, status class)."""
+
+    __slots__ = ("duration", "first_byte", "input_tokens", "output_tokens", "requests")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.first_byte = Histogram()
+        self.duration = Histogram()
+
+
+class Counters:
+    """All figures of one gateway process."""
+
+    def __init__(self) -> None:
+        self.cells: dict[tuple[str, str, str, str], Cell] = {}
+        self.failovers: Counter[str] = Counter()
+        """By replica that could not be reached: requests that another replica got instead."""
+        self.resends: Counter[str] = Counter()
+        """By replica: requests sent again on a fresh connection because the pooled one was already closed."""
+        self.upstream_failures: Counter[tuple[str, str]] = Counter()
+        """By replica and kind: `connect`, `accepted`, `mid_stream`, `timeout`, `malformed`."""
+        self.refused: Counter[str] = Counter()
+        """By error code: requests the gateway answered itself."""
+        self.key_last_used: dict[str, float] = {}
+        """Unix time by key id."""
+        self.wanted: dict[str, float] = {}
+        """Unix time of the last request for a model that is known and not running."""
+
+    def cell(self, model: str, replica: str, key: str, status: str) -> Cell:
+        """Return the figures of these labels, made on first use."""
+        labels = (model, replica, key, status)
+        cell = self.cells.get(labels)
+        if cell is None:
+            cell = self.cells[labels] = Cell()
+        return cell
+
+    def series(self) -> tuple[Series, ...]:
+        """Return all cells as messages."""
+        return tuple(
+            Series(
+                model=model,
+                replica=replica,
+                key=key,
+                status=status,
+                requests=cell.requests,
+                input_tokens=cell.input_tokens,
+                output_tokens=cell.output_tokens,
+                first_byte_buckets=tuple(cell.first_byte.buckets),
+                duration_buckets=tuple(cell.duration.buckets),
+                duration_seconds_sum=cell.duration.sum,
+                first_byte_seconds_sum=cell.first_byte.sum,
+            )
+            for (model, replica, key, status), cell in self.cells.items()
+        )

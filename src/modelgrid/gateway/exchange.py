@@ -1,0 +1,328 @@
+"""The life of one proxied request, from the choice of a replica to the last byte for the client.
+
+    start → waiting (no replica ready yet) → connecting → sent → answering → over
+
+Where it fails decides what happens (the table in `docs/architecture/gateway.md`):
+- before the replica has the whole request: another replica, at once;
+- after that and before the first payload byte: 502 that names the replica, never a second try;
+- after the first payload byte: a final error event, or the connection is cut.
+
+A replica's `outstanding` is raised in `_attempt` and lowered in `_leave`, and nowhere else; `_over` runs once.
+"""
+
+import logging
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from modelgrid.domain.routing import ModelState
+from modelgrid.gateway.cors import headers_for
+from modelgrid.gateway.counters import CANCELLED, status_class
+from modelgrid.gateway.errors import Refusal, final_event
+from modelgrid.gateway.fleet import SUSPECT_SECONDS, ModelEntry, ReplicaEntry
+from modelgrid.gateway.relay import Answer, EventAnswer, status_line
+from modelgrid.gateway.request import Request
+from modelgrid.gateway.scan import usage_of
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.core import Core
+    from modelgrid.gateway.protocol import ClientConnection
+    from modelgrid.gateway.upstream import UpstreamConnection
+
+log = logging.getLogger(__name__)
+
+_STOPPED = ModelState.STOPPED  # looking a member up in its enum takes longer than comparing it
+
+
+class Exchange:
+    """One request between one client and the replica that answers it."""
+
+    __slots__ = (
+        "_answer", "_body", "_client", "_core", "_first_byte", "_id", "_model", "_paused", "_request", "_status",
+        "_tried", "_upstream", "_upstream_id", "done", "replica",
+    )  # fmt: skip
+
+    def __init__(
+        self, core: "Core", client: "ClientConnection", request: Request, model: ModelEntry, body: bytes
+    ) -> None:
+        self._core = core
+        self._client = client
+        self._request = request
+        self._model = model
+        self._body = body
+        self._upstream_id = core.next_request_id()
+        self._id = request.client_id or self._upstream_id
+        self._tried: frozenset[str] = frozenset()
+        self._upstream: UpstreamConnection | None = None
+        self._answer: Answer | None = None
+        self._status = 0
+        self._first_byte = 0.0
+        self._paused = False
+        self.replica: ReplicaEntry | None = None
+        self.done = False
+
+    # From the client
+
+    def start(self) -> None:
+        """Send the request to a replica, or wait for one."""
+        self._core.exchanges.add(self)
+        self._route()
+
+    def pause(self) -> None:
+        """The client does not keep up."""
+        self._paused = True
+        if self._upstream is not None:
+            self._upstream.pause()
+
+    def resume(self) -> None:
+        """The client keeps up again."""
+        self._paused = False
+        if self._upstream is not None:
+            self._upstream.resume()
+
+    def client_gone(self) -> None:
+        """Nobody waits for the answer any more: stop the engine's work on it."""
+        if not self.done:
+            self._let_go()
+            self._over(CANCELLED, usage_of(self._answer.tail) if self._answer is not None else (0, 0))
+
+    def wait_expired(self) -> None:
+        """No replica became ready in time."""
+        self._refuse_for_now("queue_timeout", f"No replica of {self._name} became ready in time.")
+
+    @property
+    def waiting(self) -> bool:
+        """In the model's queue."""
+        return not self.done and self.replica is None
+
+    def drain_expired(self) -> None:
+        """The gateway ends and this request is not over."""
+        self._fail(
+            Refusal(status=503, code="gateway_restarting", message="The gateway is restarting.", retry_after=1), "drain"
+        )
+
+    # From the fleet
+
+    def woken(self) -> None:
+        """The routing table changed while this request waited."""
+        if not self.done:
+            self._client.wait_over()
+            self._route()
+
+    # From the connection
+
+    def connect_failed(self, replica: ReplicaEntry, reason: str) -> None:
+        """No connection to `replica`: nothing was sent."""
+        if not self.done:
+            self._core.counters.upstream_failures[replica.id, "connect"] += 1
+            self._elsewhere(replica, reason)
+
+    def connected(self, connection: "UpstreamConnection") -> None:
+        """Send the request over `connection`."""
+        replica = self.replica
+        assert replica is not None  # noqa: S101 (the pool asked; set in _attempt)
+        self._upstream = connection
+        request = self._request
+        endpoint = request.endpoint
+        assert endpoint is not None  # noqa: S101 (only requests for an endpoint become exchanges)
+        body = self._body
+        target = endpoint.path + b"?" + request.query if request.query else endpoint.path
+        head = b"POST %b%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (
+            target, replica.host_header, b"".join(request.headers), self._upstream_id, len(body),
+        )  # fmt: skip
+        connection.send(self, head, body)
+
+    def connection_failed(self, connection: "UpstreamConnection", reason: str, *, accepted: bool) -> None:
+        """The connection ended before an answer. `accepted`: the replica has the whole request."""
+        replica = self.replica
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        self._upstream = None
+        if not accepted and connection.reused:
+            self._core.counters.resends[replica.id] += 1
+            replica.pool.open(self)
+        elif not accepted:
+            self._core.counters.upstream_failures[replica.id, "connect"] += 1
+            self._elsewhere(replica, reason)
+        else:
+            self._broken(replica, "accepted", f"{reason} after it had accepted the request and before it answered")
+
+    def answer_began(self, status: int, lines: bytes, length: int | None, *, sse: bool) -> None:
+        """Head of the answer: `lines` are the headers to pass on, each with its line end."""
+        request = self._request
+        self._status = status
+        modern = request.version == "1.1"
+        self._client.will_close = closing = not request.keep_alive or self._core.draining or self._client.will_close
+        head = b"%b%bX-Request-Id: %b\r\n%b%b" % (
+            status_line(status),
+            lines,
+            self._id,
+            headers_for(request.origin, self._core.settings) if request.origin else b"",
+            b"Connection: close\r\n" if closing else b"",
+        )
+        if sse:
+            self._answer = EventAnswer(head, form=request.form, chunked=modern)
+        else:
+            self._answer = Answer(head, length=length, chunked=modern)
+
+    def answer_payload(self, data: bytes) -> None:
+        """A piece of payload; passed on by the `answer_continues` or `answer_ended` that follows."""
+        if not self._first_byte:
+            self._first_byte = perf_counter()
+        self._answer.add(data)  # type: ignore[union-attr]  # the head came first
+
+    def answer_continues(self) -> bool:
+        """All that arrived together was handed over. Return whether the next bytes are due within the idle time."""
+        out = self._answer.take()  # type: ignore[union-attr]  # called after the head only
+        if out:
+            self._client.write(out)
+        return self._first_byte > 0 and not self._paused
+
+    def answer_ended(self, connection: "UpstreamConnection", *, reusable: bool) -> None:
+        """The answer is whole."""
+        answer, replica = self._answer, self.replica
+        assert answer is not None  # noqa: S101 (the head came first)
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        out = answer.end()
+        if out:
+            self._client.write(out)
+        self._upstream = None
+        if reusable:
+            replica.pool.give_back(connection)
+        else:
+            connection.abort()
+        replica.succeeded(self._core.deadlines.wall)
+        self._over(status_class(self._status), usage_of(answer.tail))
+        self._client.exchange_over()
+
+    def answer_broken(self, reason: str) -> None:
+        """The connection ended in the middle of the answer."""
+        self._upstream = None
+        assert self.replica is not None  # noqa: S101 (a connection belongs to a replica)
+        self._broken(self.replica, "mid_stream", reason)
+
+    def answer_malformed(self, reason: str) -> None:
+        """What came back is not HTTP. The connection is closed."""
+        self._upstream = None
+        assert self.replica is not None  # noqa: S101 (a connection belongs to a replica)
+        self._broken(self.replica, "malformed", f"sent something that is not HTTP: {reason}")
+
+    def timed_out(self, answering: bool) -> None:
+        """The replica was silent for too long. The connection is closed."""
+        replica = self.replica
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        self._upstream = None
+        self._broken(
+            replica, "timeout", "fell silent in its answer" if answering else "did not answer in time", status=504
+        )
+
+    # Inside
+
+    @property
+    def _name(self) -> str:
+        return f"'{self._model.route.id}'"
+
+    def _route(self) -> None:
+        model = self._model
+        if model.route.state is _STOPPED and not model.has_ready_replica:
+            self._core.counters.wanted[model.route.id] = self._core.deadlines.wall
+            self._refuse_for_now("model_not_running", f"The model {self._name} is not running.")
+            return
+        replica = model.pick(self._core.deadlines.now, self._tried)
+        if replica is not None:
+            self._attempt(replica)
+        elif self._tried:
+            self._refuse_for_now("model_unreachable", f"No replica of {self._name} can be reached.")
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        model, settings = self._model, self._core.settings
+        self._core.counters.wanted[model.route.id] = self._core.deadlines.wall
+        if self._core.fleet.find(model.route.id) is not model:
+            self._refuse_for_now("model_removed", f"The model {self._name} was removed.")
+        elif len(model.waiting) >= settings.queue_limit:
+            self._refuse_for_now("queue_full", f"Too many requests wait for {self._name} already.")
+        else:
+            model.waiting.append(self)
+            self._client.wait_for(settings.queue_seconds)
+
+    def _attempt(self, replica: ReplicaEntry) -> None:
+        self.replica = replica
+        replica.outstanding += 1
+        connection = replica.pool.take()
+        if connection is not None:
+            self.connected(connection)
+        else:
+            replica.pool.open(self)
+
+    def _leave(self) -> None:
+        replica, self.replica = self.replica, None
+        if replica is not None:
+            replica.outstanding -= 1
+
+    def _elsewhere(self, replica: ReplicaEntry, reason: str) -> None:
+        log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
+        replica.failed(reason, self._core.deadlines.wall)
+        replica.suspect_until = self._core.loop.time() + SUSPECT_SECONDS
+        self._core.counters.failovers[replica.id] += 1
+        self._tried |= {replica.id}
+        self._leave()
+        self._route()
+
+    def _broken(self, replica: ReplicaEntry, kind: str, reason: str, *, status: int = 502) -> None:
+        log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
+        replica.failed(reason, self._core.deadlines.wall)
+        self._core.counters.upstream_failures[replica.id, kind] += 1
+        self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
+
+    def _refuse_for_now(self, code: str, message: str) -> None:
+        retry_after = self._model.route.retry_after_seconds
+        self._fail(Refusal(status=503, code=code, message=message, retry_after=retry_after), code)
+
+    def _fail(self, refusal: Refusal, kind: str) -> None:
+        """End with `refusal`: as an answer, as the last event of the stream, or by cutting the connection."""
+        if self.done:
+            return
+        self._let_go()
+        answer, request = self._answer, self._request
+        tail = answer.tail if answer is not None else b""
+        if answer is None or not answer.started:
+            self._over(status_class(refusal.status))
+            self._client.refuse(request, refusal, self._id)
+            self._client.exchange_over()
+            return
+        first = answer.first if isinstance(answer, EventAnswer) else b""
+        out = answer.fail(final_event(refusal, request.form, self._id.decode(), first))
+        if out:
+            self._client.write(out)
+        log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), kind)
+        self._over(status_class(refusal.status), usage_of(tail))
+        self._client.will_close = True
+        self._client.exchange_over()
+
+    def _let_go(self) -> None:
+        """Leave the queue and the connection, whichever holds this request."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.abort()
+        if self.replica is None and self in self._model.waiting:
+            self._model.waiting.remove(self)
+
+    def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
+        """Count the request and give back everything it held. Runs once."""
+        self.done = True
+        self._core.exchanges.discard(self)
+        request, replica, now = self._request, self.replica, perf_counter()
+        grant = request.grant
+        cell = self._core.counters.cell(
+            self._model.route.id,
+            replica.id if replica is not None else "",
+            grant.label if grant is not None else "",
+            status,
+        )
+        cell.requests += 1
+        cell.duration.observe(now - request.started)
+        if self._first_byte:
+            cell.first_byte.observe(self._first_byte - request.started)
+        cell.input_tokens += usage[0]
+        cell.output_tokens += usage[1]
+        self._leave()

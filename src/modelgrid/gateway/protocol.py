@@ -1,0 +1,415 @@
+"""One client connection: reads requests off the wire, has them answered one after the other, writes the answers.
+
+Pipelined requests wait here in order and reading stops meanwhile. A connection whose framing cannot be trusted, or
+whose request body is not going to be read, is answered, half-closed, drained for a moment (so that the answer is not
+lost to a reset) and closed.
+"""
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from modelgrid.gateway import local
+from modelgrid.gateway.cors import headers_for
+from modelgrid.gateway.counters import status_class
+from modelgrid.gateway.errors import Refusal, body_of
+from modelgrid.gateway.exchange import Exchange
+from modelgrid.gateway.relay import status_line
+from modelgrid.gateway.request import Request, header_too_large
+from modelgrid.gateway.scan import BadBody, model_of
+from modelgrid.gateway.timers import NEVER
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.core import Core
+
+LINGER_SECONDS = 2.0
+"""How long a refused client may go on sending before the connection is reset."""
+LINGER_BYTES = 1024 * 1024
+"""How much of it is read and dropped."""
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_NOT_READY = Refusal(status=503, code="starting", message="This gateway has no routing table yet.", retry_after=1)
+
+
+class ClientConnection(asyncio.Protocol):
+    """See the module. Also the side of the client that `Exchange` talks to."""
+
+    __slots__ = (
+        "_continued", "_core", "_exchange", "_ignore", "_linger_left", "_lingering", "_parser", "_pipeline", "_pumping",
+        "_raw_head", "_read_paused", "_reading_head", "_request", "_resuming", "_transport", "_unread",
+        "_upgrading", "_write_paused", "deadline", "will_close",
+    )  # fmt: skip
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+        self._parser = httptools.HttpRequestParser(self)
+        # the request that is being read
+        self._request: Request | None = None
+        self._reading_head = False
+        self._raw_head = 0
+        self._continued = False
+        self._ignore = False  # nothing that still arrives is a request
+        self._upgrading = False  # the parser stopped for another protocol …
+        self._resuming = False  # … and another parser is given the body
+        # what is answered
+        self._pipeline: deque[Request] = deque()
+        self._exchange: Exchange | None = None
+        self._pumping = False
+        # the connection
+        self._read_paused = False
+        self._write_paused = False
+        self._unread = False
+        self._lingering = False
+        self._linger_left = LINGER_BYTES
+        self.deadline = NEVER
+        self.will_close = False
+        """Ends with the present answer."""
+
+    # From the exchange
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the present answer."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def wait_for(self, seconds: float) -> None:
+        """The exchange waits for a replica; it hears `wait_expired` after `seconds`."""
+        self.deadline = self._core.deadlines.now + seconds
+
+    def wait_over(self) -> None:
+        """The exchange no longer waits."""
+        self.deadline = NEVER
+
+    def refuse(self, request: Request, refusal: Refusal, request_id: bytes) -> None:
+        """Answer with an error of the gateway's own."""
+        self._core.counters.refused[refusal.code] += 1
+        extra = b""
+        if refusal.retry_after is not None:
+            extra += b"Retry-After: %d\r\n" % refusal.retry_after
+        if refusal.allow is not None:
+            extra += b"Allow: %b\r\n" % refusal.allow.encode()
+        if refusal.status == 401:
+            extra += b'WWW-Authenticate: Bearer realm="modelgrid"\r\n'
+        self.will_close = self.will_close or refusal.close
+        body = body_of(refusal, request.form, request_id.decode())
+        self._respond(request, refusal.status, local.JSON, body, request_id, extra)
+
+    def exchange_over(self) -> None:
+        """The present answer is complete."""
+        self._exchange = None
+        self._after_answer()
+        self._pump()
+
+    # From the server
+
+    def drain(self) -> None:
+        """End: at once when nothing is going on here, else with the present answer."""
+        if self._exchange is None and self._request is None and not self._pipeline and not self._lingering:
+            self._transport.close()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is one by its methods only
+        self._core.connection_opened(self)
+        self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
+
+    def data_received(self, data: bytes) -> None:
+        if self._ignore:
+            self._linger_left -= len(data)
+            if self._lingering and self._linger_left < 0:
+                self._transport.abort()
+            return
+        before = self._request
+        fresh = len(data)
+        while data:
+            data = self._feed(data)
+        request = self._request
+        if request is not None:
+            self._check_partial(request, fresh if request is before else 0)
+        if self._pipeline and not self._read_paused and not self._transport.is_closing():
+            self._read_paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._client_gone()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._core.connection_closed(self)
+        self._client_gone()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
+        if self._exchange is not None:
+            self._exchange.pause()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._exchange is not None:
+            self.deadline = NEVER
+            self._exchange.resume()
+        elif not self._lingering:
+            self._rest()
+            self._pump()
+
+    def on_deadline(self) -> None:
+        """Whatever was awaited from the client, or in the queue, took too long."""
+        exchange, request = self._exchange, self._request
+        if self._lingering or self._write_paused:
+            self._client_gone()
+            self._transport.abort()
+        elif exchange is not None:
+            if exchange.waiting:
+                exchange.wait_expired()
+        elif request is not None:
+            what = "headers" if self._reading_head else "body"
+            request.refusal = Refusal(
+                status=408, code="request_timeout", message=f"The request {what} did not arrive in time.", close=True
+            )
+            self._cut_short(request)
+        else:
+            self._transport.close()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._ignore or self._resuming:
+            return
+        self._request = Request()
+        self._reading_head = True
+        self._raw_head = 0
+        self._continued = False
+        if self._exchange is None:
+            self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
+
+    def on_url(self, url: bytes) -> None:
+        request = self._request
+        if request is not None and not self._resuming:
+            request.url = request.url + url if request.url else url
+            request.head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._reading_head and self._request is not None:  # afterwards: trailers, which nobody reads
+            self._request.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        if request is None or self._resuming:
+            self._resuming = False
+            return
+        self._reading_head = False
+        core, parser = self._core, self._parser
+        request.method = parser.get_method()
+        request.version = parser.get_http_version()
+        tunnel = request.method == b"CONNECT"
+        request.keep_alive = request.version == "1.1" and parser.should_keep_alive() and not tunnel
+        self._upgrading = parser.should_upgrade() and not tunnel
+        request.refusal = request.check_head(core.keys, core.settings, core.deadlines.wall)
+        if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
+            request.refusal = _NOT_READY
+
+    def on_body(self, data: bytes) -> None:
+        if self._request is not None:
+            self._request.add_body(data, self._core.settings.max_body_bytes)
+
+    def on_message_complete(self) -> None:
+        request = self._request
+        if request is not None and not self._upgrading:
+            self._request = None
+            self._take(request)
+
+    # Reading requests
+
+    def _feed(self, data: bytes) -> bytes:
+        """Parse `data`; return what must be parsed once more."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._stay_with_http(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            self._malformed(str(error))
+        return b""
+
+    def _stay_with_http(self, rest: bytes) -> bytes:
+        """Ignore a wish to switch protocols, as a server may (RFC 9110, 7.8); return what to parse instead of `rest`.
+
+        The parser stops after the head of such a request, and cannot be told to read its body. A new one can, given
+        the framing alone. Java's HTTP client asks for h2c with every first request, bodies included.
+        """
+        request = self._request
+        if not self._upgrading or request is None:
+            self._ignore = True  # CONNECT: what follows is a tunnel's
+            return b""
+        self._upgrading = False
+        self._resuming = True
+        self._parser = httptools.HttpRequestParser(self)
+        return b"POST / HTTP/1.1\r\n%b\r\n%b" % (request.framing(), rest)
+
+    def _check_partial(self, request: Request, fresh: int) -> None:
+        """Look at a request that has not arrived whole; `fresh`: bytes of it that just did."""
+        limit = self._core.settings.max_header_bytes
+        if self._reading_head:
+            self._raw_head += fresh
+            if max(self._raw_head, request.head_bytes) > limit:
+                request.refusal = header_too_large(limit)
+        elif self._exchange is None:
+            self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
+        if request.refusal is not None:
+            self._cut_short(request)
+        else:
+            self._continue_if_expected()
+
+    def _continue_if_expected(self) -> None:
+        request = self._request
+        if request is None or self._reading_head or self._continued or not request.expects_continue:
+            return
+        if self._exchange is None and not self._pipeline:
+            self._continued = True
+            if request.size == 0:
+                self.write(_CONTINUE)
+
+    def _malformed(self, reason: str) -> None:
+        if self._ignore:
+            return
+        request = self._request or Request()
+        request.refusal = request.refusal or Refusal(
+            status=400, code="malformed_request", message=f"The request is not valid HTTP: {reason}.", close=True
+        )
+        self._cut_short(request)
+
+    def _cut_short(self, request: Request) -> None:
+        """Answer `request` without reading the rest of it; nothing after it is read."""
+        self._request = None
+        self._unread = True
+        request.keep_alive = False
+        self._take(request)
+
+    def _take(self, request: Request) -> None:
+        if not request.keep_alive or (request.refusal is not None and request.refusal.close):
+            self._ignore = True
+        self._pipeline.append(request)
+        if self._exchange is None:
+            self._pump()
+
+    # Giving answers
+
+    def _pump(self) -> None:
+        """Answer what waits, in order, until one takes its time. Not recursive: exchanges may end while they start."""
+        if self._pumping:
+            return
+        self._pumping = True
+        pipeline = self._pipeline
+        while pipeline and self._exchange is None and not self._write_paused and not self._transport.is_closing():
+            if self._lingering:
+                break
+            self.deadline = NEVER
+            self._serve(pipeline.popleft())
+        self._pumping = False
+        if self._read_paused and not pipeline and not self._transport.is_closing():
+            self._read_paused = False
+            self._transport.resume_reading()
+
+    def _serve(self, request: Request) -> None:
+        refusal = request.refusal
+        if refusal is None and request.endpoint is not None:
+            self._proxy(request)
+            return
+        if refusal is None and request.method == b"OPTIONS":
+            extra = b"Allow: GET, HEAD, POST, OPTIONS\r\n"
+            extra += headers_for(request.origin, self._core.settings, preflight=True)
+            self._count(request, 204)
+            self._respond(request, 204, b"", b"", self._id_for(request), extra)
+        elif refusal is None:
+            answer = local.answer(self._core, request)
+            if isinstance(answer, Refusal):
+                refusal = answer
+            else:
+                status, content_type, body = answer
+                self._count(request, status)
+                self._respond(request, status, content_type, body, self._id_for(request))
+        if refusal is not None:
+            self._refuse(request, refusal)
+        self._after_answer()
+
+    def _proxy(self, request: Request) -> None:
+        core, grant = self._core, request.grant
+        assert grant is not None  # noqa: S101 (check_head lets nothing with an endpoint pass without one)
+        core.counters.key_last_used[grant.id] = core.deadlines.wall
+        body = request.take_body()
+        try:
+            name = model_of(body, request.content_type)
+        except BadBody as error:
+            refusal = Refusal(status=400, code="invalid_body", message=f"{error}.", param="model")
+        else:
+            model = core.fleet.find(name)
+            if model is not None and grant.allows(model.names):
+                self._exchange = Exchange(core, self, request, model, body)
+                self._exchange.start()
+                return
+            refusal = local.unknown_model(name)
+        self._refuse(request, refusal)
+        self._after_answer()
+
+    def _id_for(self, request: Request) -> bytes:
+        return request.client_id or self._core.next_request_id()
+
+    def _refuse(self, request: Request, refusal: Refusal) -> None:
+        """Refuse a request that no exchange counts."""
+        self._count(request, refusal.status)
+        self.refuse(request, refusal, self._id_for(request))
+
+    def _count(self, request: Request, status: int) -> None:
+        if request.path in {b"/health", b"/metrics"}:  # probes would drown what users do
+            return
+        grant = request.grant
+        cell = self._core.counters.cell("", "", grant.label if grant is not None else "", status_class(status))
+        cell.requests += 1
+        cell.duration.observe(perf_counter() - request.started)
+
+    def _respond(
+        self, request: Request, status: int, content_type: bytes, body: bytes, request_id: bytes, extra: bytes = b""
+    ) -> None:
+        self.will_close = closing = self.will_close or not request.keep_alive or self._core.draining
+        if request.origin and request.method != b"OPTIONS":
+            extra += headers_for(request.origin, self._core.settings)
+        if content_type:
+            extra += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type, len(body))
+        if closing:
+            extra += b"Connection: close\r\n"
+        head = b"%bX-Request-Id: %b\r\nCache-Control: no-store\r\n%b\r\n" % (status_line(status), request_id, extra)
+        self.write(head if request.method == b"HEAD" else head + body)
+
+    def _after_answer(self) -> None:
+        if self.will_close or self._core.draining:
+            self._pipeline.clear()
+            self._ignore = True
+            self._close()
+        elif not self._pipeline:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is being answered: set the deadline of what comes next."""
+        settings = self._core.settings
+        wait = settings.keep_alive_seconds if self._request is None else settings.header_timeout_seconds
+        self.deadline = self._core.deadlines.now + wait
+        self._continue_if_expected()
+
+    def _close(self) -> None:
+        if not self._unread or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._lingering = True
+        self.deadline = self._core.deadlines.now + LINGER_SECONDS
+        self._transport.write_eof()
+
+    def _client_gone(self) -> None:
+        self._ignore = True
+        self._pipeline.clear()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.client_gone()

@@ -1,0 +1,112 @@
+"""The few fields the gateway reads from bodies. Bodies themselves pass as the bytes that came."""
+
+import re
+
+import msgspec
+
+MODEL_FIELD_LIMIT = 512
+"""Bytes of a model name in a form field; the longest name on the Hugging Face Hub has 96 + 1 + 96."""
+USAGE_TAIL_BYTES = 4096
+"""How much of the end of an answer is kept to find `usage` in; the object itself is below 1 KB."""
+
+
+class BadBody(Exception):
+    """The body does not say which model it is for. The text says why, for the client."""
+
+
+class _RequestFields(msgspec.Struct):
+    model: str | None = None
+
+
+_decode_request = msgspec.json.Decoder(_RequestFields).decode
+_BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_FIELD_NAME = re.compile(rb';\s*name=(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
+
+
+def model_of(body: bytes, content_type: bytes) -> str:
+    """Return the name in the body's `model` field (JSON, or multipart form for audio). Raises BadBody."""
+    if content_type[:19].lower() == b"multipart/form-data":
+        return _model_of_form(body, content_type)
+    try:
+        model = _decode_request(body).model
+    except msgspec.ValidationError as error:
+        raise BadBody(f"the request body is not what was expected: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadBody(f"the request body is not valid JSON: {error}") from error
+    if not model:
+        raise BadBody("the request body names no model; set the field 'model'")
+    return model
+
+
+def _model_of_form(body: bytes, content_type: bytes) -> str:
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise BadBody("the multipart form has no boundary in its Content-Type")
+    delimiter = b"--" + (found[1] or found[2])
+    at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter)
+    while at >= 0:
+        head_end = body.find(b"\r\n\r\n", at)
+        next_part = body.find(b"\r\n" + delimiter, at + len(delimiter))
+        if head_end < 0 or next_part < 0:
+            break
+        if head_end < next_part and _field_name(body[at:head_end]) == b"model":
+            value = body[head_end + 4 : next_part]
+            if len(value) > MODEL_FIELD_LIMIT:
+                raise BadBody("the form field 'model' is too long")
+            try:
+                return value.decode()
+            except UnicodeDecodeError as error:
+                raise BadBody("the form field 'model' is not UTF-8") from error
+        at = next_part
+    raise BadBody("the multipart form has no field 'model'")
+
+
+def _field_name(part_head: bytes) -> bytes | None:
+    for line in part_head.split(b"\r\n"):
+        if line[:20].lower() == b"content-disposition:":
+            found = _FIELD_NAME.search(line)
+            return (found[1] if found[1] is not None else found[2]) if found else None
+    return None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+
+
+_decode_usage = msgspec.json.Decoder(_Usage).decode
+_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
+_NO_TOKENS = (0, 0)
+
+
+def usage_of(tail: bytes) -> tuple[int, int]:
+    """Return (input, output) tokens of the last `usage` object in the end of an answer; (0, 0) when it has none.
+
+    A quote inside a JSON string is escaped, so text that a model generated can never pass for the key.
+    """
+    at = tail.rfind(b'"usage"')
+    while at >= 0:
+        usage = _usage_at(tail, at)
+        if usage is not None and (usage.prompt_tokens, usage.input_tokens, usage.total_tokens) != (None, None, None):
+            into = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
+            out = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
+            return max(into or 0, 0), max(out or 0, 0)
+        at = tail.rfind(b'"usage"', 0, at)
+    return _NO_TOKENS
+
+
+def _usage_at(tail: bytes, at: int) -> _Usage | None:
+    start = tail.find(b"{", at)
+    try:
+        return _decode_usage(tail[start : tail.find(b"}", start) + 1])  # nearly always flat
+    except msgspec.MsgspecError:
+        found = _USAGE_OBJECT.match(tail, at)
+    if found is None:
+        return None
+    try:
+        return _decode_usage(found[1])
+    except msgspec.MsgspecError:
+        return None

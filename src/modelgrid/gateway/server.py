@@ -1,0 +1,157 @@
+"""One gateway process from start to exit."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
+from modelgrid.gateway.cache import TableCache
+from modelgrid.gateway.core import Core
+from modelgrid.gateway.fleet import ReplicaEntry
+from modelgrid.gateway.link import GatewayLink
+from modelgrid.gateway.protocol import ClientConnection
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 4096
+"""Connections the kernel keeps while the process is busy or being replaced; `net.core.somaxconn` bounds it."""
+FLUSH_SECONDS = 1.0
+"""How long last errors may take to reach their clients after the drain has ended."""
+
+
+class GatewayServer:
+    """Serves on a socket that somebody else holds, by the table that control sends."""
+
+    def __init__(
+        self, index: int, listening: socket.socket, link: Path, cache: Path, on_ready: Callable[[], None]
+    ) -> None:
+        """`on_ready` is called once, when requests are accepted and there is a table to serve them by."""
+        self._index = index
+        self._listening = listening
+        self._link_path = link
+        self._cache = TableCache(cache)
+        self._on_ready: Callable[[], None] | None = on_ready
+        self._listens = False
+        self._saving: asyncio.Task[None] | None = None
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()  # a second signal: do not wait for the requests
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain; returns when no request is left."""
+        loop = asyncio.get_running_loop()
+        self._core = core = Core(loop, self._index)
+        cached = self._cache.load()
+        if cached is not None:
+            self._apply_cached(cached)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled)
+        core.deadlines.start()
+        link = GatewayLink(self._link_path, self.report, self._take_table)
+        linking = asyncio.create_task(link.run())
+        server = await loop.create_server(lambda: ClientConnection(core), sock=self._listening, backlog=BACKLOG)
+        self._listens = True
+        log.info("gateway %d listens on %s", self._index, self._listening.getsockname())
+        self._announce()
+        await self._stop.wait()
+        core.draining = True
+        link.send_report()
+        server.close()  # this process's hold on the socket; the supervisor keeps the socket itself
+        await self._drain()
+        link.send_report()
+        linking.cancel()
+        await asyncio.gather(linking, return_exceptions=True)
+        if self._saving is not None:
+            await self._saving
+        core.fleet.close()
+        core.deadlines.stop()
+        log.info("gateway %d has ended", self._index)
+
+    def report(self) -> GatewayReport:
+        """Return the whole state for control."""
+        core = self._core
+        table, counters = core.table, core.counters
+        now = core.loop.time()
+        return GatewayReport(
+            gateway=str(core.index),
+            pid=os.getpid(),
+            started_at=core.started_at,
+            epoch=table.epoch if table is not None else "",
+            generation=table.generation if table is not None else 0,
+            connections=len(core.connections),
+            queued={model.route.id: len(model.waiting) for model in core.fleet.models() if model.waiting},
+            series=counters.series(),
+            outcomes=tuple(_outcome(replica, now) for replica in core.fleet.replicas()),
+            key_last_used=dict(counters.key_last_used),
+            wanted_models=dict(counters.wanted),
+            draining=core.draining,
+        )
+
+    def _apply_cached(self, table: RoutingTable) -> None:
+        try:
+            self._core.apply(table)
+        except ValueError as error:
+            log.warning("the routing cache is not usable: %s", error)
+        else:
+            log.info("serving with the saved routing table, generation %d", table.generation)
+
+    def _take_table(self, table: RoutingTable) -> None:
+        if self._core.apply(table):
+            self._save_soon()
+            self._announce()
+
+    def _announce(self) -> None:
+        if self._on_ready is not None and self._listens and self._core.table is not None:
+            announce, self._on_ready = self._on_ready, None
+            announce()
+
+    def _save_soon(self) -> None:
+        """Save the table in a thread: the disk must not delay a token. One save at a time; the newest wins."""
+        if self._saving is None or self._saving.done():
+            self._saving = asyncio.create_task(self._save())
+
+    async def _save(self) -> None:
+        table = self._core.table
+        while table is not None and self._cache.differs(table):
+            try:
+                await asyncio.to_thread(self._cache.save, table)
+            except OSError as error:  # serving goes on; the next table tries again
+                log.warning("the routing table could not be saved: %s", error)
+                return
+            table = self._core.table
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def _drain(self) -> None:
+        core = self._core
+        for connection in tuple(core.connections):
+            connection.drain()
+        log.info("draining: %d requests, %.0f s at most", len(core.exchanges), core.settings.drain_seconds)
+        hurry = asyncio.create_task(self._hurry.wait())
+        closed = asyncio.create_task(core.all_closed.wait())
+        await asyncio.wait((hurry, closed), timeout=core.settings.drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not core.all_closed.is_set():
+            log.warning("drain time is over: %d requests are ended", len(core.exchanges))
+            for exchange in tuple(core.exchanges):
+                exchange.drain_expired()
+            await asyncio.wait((closed,), timeout=FLUSH_SECONDS)
+        closed.cancel()
+
+
+def _outcome(replica: ReplicaEntry, now: float) -> ReplicaOutcome:
+    return ReplicaOutcome(
+        replica=replica.id,
+        in_flight=replica.outstanding,
+        consecutive_failures=replica.consecutive_failures,
+        ejected=replica.suspect_until > now,
+        last_success_at=replica.last_success_at,
+        last_failure_at=replica.last_failure_at,
+        last_failure=replica.last_failure,
+    )

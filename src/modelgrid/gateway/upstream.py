@@ -1,0 +1,307 @@
+"""Connections to replicas: one pool per replica, one request at a time on a connection."""
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, cast
+
+import httptools
+
+from modelgrid.gateway.timers import NEVER
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.core import Core
+    from modelgrid.gateway.exchange import Exchange
+    from modelgrid.gateway.fleet import ReplicaEntry
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 30.0
+"""How long an unused connection is kept. Engines are started with a longer keep-alive (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`);
+one that closes earlier costs a resend at most."""
+HEAD_LIMIT = 256 * 1024
+"""Bytes of an answer's head; more is no HTTP server of ours."""
+
+_TCP_INFO = struct.Struct("=120xQ72xQQ")
+"""`tcpi_bytes_acked` (counts the SYN as one), `tcpi_bytes_sent` and `tcpi_bytes_retrans` of Linux' `struct tcp_info`,
+since 4.19."""
+
+_DROPPED = frozenset((
+    b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"trailer", b"content-length",
+    b"x-request-id", b"server",
+))  # fmt: skip
+"""Of the answer's headers: hop-by-hop, or set anew towards the client. So is all of `access-control-*`."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection to a replica. Tells its exchange what comes back, in order, and how it ended."""
+
+    __slots__ = (
+        "_chunked", "_complete", "_core", "_head_bytes", "_head_done", "_keep_alive", "_length", "_lines",
+        "_parser", "_pool", "_sent", "_socket", "_sse", "_transport", "_until_close", "deadline",
+        "exchange", "reused",
+    )  # fmt: skip
+
+    def __init__(self, core: "Core", pool: "Pool") -> None:
+        self._core = core
+        self._pool = pool
+        self._parser = httptools.HttpResponseParser(self)
+        self._sent = 0
+        self.exchange: Exchange | None = None
+        self.reused = False
+        self.deadline = NEVER
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lines: list[bytes] = []
+        self._length: int | None = None
+        self._chunked = False
+        self._sse = False
+        self._until_close = False
+        self._keep_alive = False
+        self._head_done = False
+        self._head_bytes = 0
+        self._complete = False
+
+    @property
+    def usable(self) -> bool:
+        """May carry another request."""
+        return not self._transport.is_closing()
+
+    def send(self, exchange: "Exchange", head: bytes, body: bytes) -> None:
+        """Send one request; its answer goes to `exchange`."""
+        self.exchange = exchange
+        self._reset()
+        self._sent += len(head) + len(body)
+        self.deadline = self._core.deadlines.now + self._core.settings.first_byte_timeout_seconds
+        self._transport.writelines((head, body))
+
+    def abort(self) -> None:
+        """Close at once: the engine stops working on the request. The exchange hears nothing more."""
+        self.exchange = None
+        self._transport.abort()
+
+    def pause(self) -> None:
+        """Stop reading: the client does not keep up."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+            self.deadline = NEVER
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
+
+    def keep(self) -> None:
+        """Stay open for the next request."""
+        self.exchange = None
+        self.reused = True
+        self.deadline = self._core.deadlines.now + IDLE_SECONDS
+
+    def on_deadline(self) -> None:
+        """Idle for too long, or the replica keeps a request waiting for too long."""
+        exchange = self.exchange
+        self.abort()
+        if exchange is not None:
+            exchange.timed_out(self._head_done)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own class is one by its methods only
+        self._socket = transport.get_extra_info("socket")
+        self._core.deadlines.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is None:  # an engine has nothing to say between requests
+            self._transport.abort()
+            return
+        if not self._head_done:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._malformed(exchange, "it switched protocols")
+            return
+        except httptools.HttpParserError as error:
+            if not self._complete:  # what follows a whole answer is not this request's business: see `reusable` below
+                self._malformed(exchange, str(error))
+                return
+            self._keep_alive = False
+        if self._complete:
+            reusable = self._keep_alive and not self._until_close and self._transport.get_write_buffer_size() == 0
+            exchange.answer_ended(self, reusable=reusable)
+        elif self._head_done:
+            if exchange.answer_continues():
+                self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
+        elif self._head_bytes > HEAD_LIMIT:
+            self._malformed(exchange, "the head of its answer does not end")
+
+    def eof_received(self) -> bool:
+        self._lost("closed the connection", orderly=True)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._core.deadlines.forget(self)
+        self._pool.forget(self)
+        reason = f"broke the connection ({exc})" if exc else "closed the connection"
+        self._lost(reason, orderly=isinstance(exc, BrokenPipeError))  # EPIPE: closed first, reset by what came after
+
+    def pause_writing(self) -> None:
+        """Nothing to do: the whole body is in memory already, bounded by `max_body_bytes`."""
+
+    def resume_writing(self) -> None:
+        """See `pause_writing`."""
+
+    def _lost(self, reason: str, *, orderly: bool) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.deadline = NEVER
+        if exchange is None:
+            return
+        if self._head_done and self._until_close:
+            exchange.answer_ended(self, reusable=False)
+        elif self._head_done:
+            exchange.answer_broken(f"{reason} in the middle of its answer")
+        else:
+            exchange.connection_failed(self, reason, accepted=not self._undelivered(orderly))
+
+    def _undelivered(self, orderly: bool) -> bool:
+        """Whether it is certain that the peer did not get the whole request; `orderly`: it closed with a FIN.
+
+        This tells a close that crossed the request (which may then be sent again) from an engine that took the request
+        and died over it (which may not); time and error codes do not. It is certain when the kernel has not even
+        transmitted all of it, or when a FIN came that does not acknowledge all of it: whoever closed had not read it.
+        A reset alone proves nothing: it may overtake the acknowledgement.
+        """
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        except OSError:
+            return False
+        if len(info) < _TCP_INFO.size:  # an older kernel
+            return False
+        acknowledged, transmitted, repeated = _TCP_INFO.unpack(info)
+        return bool(transmitted - repeated < self._sent or (orderly and acknowledged - 1 < self._sent))
+
+    def _malformed(self, exchange: "Exchange", reason: str) -> None:
+        self.abort()
+        exchange.answer_malformed(reason)
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._complete:  # it talks on after its answer: nothing on this connection can be told apart any more
+            self._keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_done:  # a trailer
+            return
+        key = name.lower()
+        if key not in _DROPPED:
+            if key == b"content-type":
+                self._sse = value[:17].lower() == b"text/event-stream"
+            elif key.startswith(b"access-control-"):
+                return
+            self._lines.append(b"%b: %b\r\n" % (name, value))
+        elif key == b"content-length":
+            self._length = int(value)  # llhttp let digits pass only
+        elif key == b"transfer-encoding":
+            self._chunked = True
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200 or self._head_done:  # an interim answer, or bytes after the answer: neither is relayed
+            return
+        self._head_done = True
+        self._keep_alive = self._parser.should_keep_alive()
+        bodiless = status in {204, 304}
+        self._until_close = not self._chunked and self._length is None and not bodiless
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.answer_began(status, b"".join(self._lines), 0 if bodiless else self._length, sse=self._sse)
+
+    def on_body(self, data: bytes) -> None:
+        exchange = self.exchange
+        if exchange is not None and not self._complete:
+            exchange.answer_payload(data)
+
+    def on_message_complete(self) -> None:
+        if self._head_done:
+            self._complete = True
+        else:
+            self._reset_interim()
+
+    def _reset_interim(self) -> None:
+        self._lines.clear()
+        self._length = None
+        self._chunked = False
+
+
+class Pool:
+    """The connections of one replica that wait for a request. Newest first: the others may end by age."""
+
+    __slots__ = ("_closed", "_core", "_host", "_idle", "_port", "_replica", "_tasks")
+
+    def __init__(self, core: "Core", replica: "ReplicaEntry", host: str, port: int) -> None:
+        self._core = core
+        self._replica = replica
+        self._host = host
+        self._port = port
+        self._idle: list[UpstreamConnection] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> UpstreamConnection | None:
+        """Return a connection that waits, or None."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def open(self, exchange: "Exchange") -> None:
+        """Connect for `exchange`, which hears `connected` or `connect_failed`."""
+        task = self._core.loop.create_task(self._open(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """Keep `connection` for the next request."""
+        if self._closed or not connection.usable:
+            connection.abort()
+            return
+        connection.keep()
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """`connection` is closed."""
+        if connection.exchange is None and connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close what waits and keep nothing from now on; requests under way are not disturbed."""
+        self._closed = True
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()
+
+    async def _open(self, exchange: "Exchange") -> None:
+        try:
+            async with asyncio.timeout(self._core.settings.connect_timeout_seconds):
+                _, connection = await self._core.loop.create_connection(
+                    lambda: UpstreamConnection(self._core, self), self._host, self._port
+                )
+        except TimeoutError:
+            exchange.connect_failed(self._replica, "did not accept a connection in time")
+        except OSError as error:
+            exchange.connect_failed(self._replica, f"could not be connected to ({error.strerror or error})")
+        else:
+            if exchange.done or exchange.replica is not self._replica:  # nobody waits for it any more
+                self.give_back(connection)
+            else:
+                exchange.connected(connection)
