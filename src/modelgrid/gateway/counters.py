@@ -69,6 +69,12 @@ class Counters:
             cell = self.cells[labels] = Cell()
         return cell
 
+    def answered_here(self, key: str, status: int, seconds: float) -> None:
+        """Count a request that reached no replica; `key`: its label, empty without a valid one."""
+        cell = self.cell("", "", key, status_class(status))
+        cell.requests += 1
+        cell.duration.observe(seconds)
+
     def series(self) -> tuple[Series, ...]:
         """Return all cells as messages."""
         return tuple(

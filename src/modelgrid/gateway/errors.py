@@ -64,6 +64,18 @@ def _anthropic_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": request_id}
 
 
+def header_lines(refusal: Refusal) -> bytes:
+    """Return the headers that `refusal` needs, each with its line end."""
+    lines = b""
+    if refusal.retry_after is not None:
+        lines += b"Retry-After: %d\r\n" % refusal.retry_after
+    if refusal.allow is not None:
+        lines += b"Allow: %b\r\n" % refusal.allow.encode()
+    if refusal.status == 401:
+        lines += b'WWW-Authenticate: Bearer realm="modelgrid"\r\n'
+    return lines
+
+
 def body_of(refusal: Refusal, form: ApiForm, request_id: str) -> bytes:
     """Return the JSON body of `refusal` in the shape of `form`."""
     if form is ApiForm.ANTHROPIC:

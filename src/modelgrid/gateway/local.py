@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 _MODELS = b"/v1/models"
+PROBES = frozenset((b"/health", b"/metrics"))
+"""Not counted: they would drown what users do."""
+NOT_READY = Refusal(status=503, code="starting", message="This gateway has no routing table yet.", retry_after=1)
 
 
 def unknown_model(name: str) -> Refusal:

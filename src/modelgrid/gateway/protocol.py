@@ -14,8 +14,7 @@ import httptools
 
 from modelgrid.gateway import local
 from modelgrid.gateway.cors import headers_for
-from modelgrid.gateway.counters import status_class
-from modelgrid.gateway.errors import Refusal, body_of
+from modelgrid.gateway.errors import Refusal, body_of, header_lines
 from modelgrid.gateway.exchange import Exchange
 from modelgrid.gateway.relay import status_line
 from modelgrid.gateway.request import Request, header_too_large
@@ -31,7 +30,6 @@ LINGER_BYTES = 1024 * 1024
 """How much of it is read and dropped."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_NOT_READY = Refusal(status=503, code="starting", message="This gateway has no routing table yet.", retry_after=1)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -86,16 +84,9 @@ class ClientConnection(asyncio.Protocol):
     def refuse(self, request: Request, refusal: Refusal, request_id: bytes) -> None:
         """Answer with an error of the gateway's own."""
         self._core.counters.refused[refusal.code] += 1
-        extra = b""
-        if refusal.retry_after is not None:
-            extra += b"Retry-After: %d\r\n" % refusal.retry_after
-        if refusal.allow is not None:
-            extra += b"Allow: %b\r\n" % refusal.allow.encode()
-        if refusal.status == 401:
-            extra += b'WWW-Authenticate: Bearer realm="modelgrid"\r\n'
         self.will_close = self.will_close or refusal.close
         body = body_of(refusal, request.form, request_id.decode())
-        self._respond(request, refusal.status, local.JSON, body, request_id, extra)
+        self._respond(request, refusal.status, local.JSON, body, request_id, header_lines(refusal))
 
     def exchange_over(self) -> None:
         """The present answer is complete."""
@@ -211,7 +202,7 @@ class ClientConnection(asyncio.Protocol):
         self._upgrading = parser.should_upgrade() and not tunnel
         request.refusal = request.check_head(core.keys, core.settings, core.deadlines.wall)
         if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
-            request.refusal = _NOT_READY
+            request.refusal = local.NOT_READY
 
     def on_body(self, data: bytes) -> None:
         if self._request is not None:
@@ -364,12 +355,9 @@ class ClientConnection(asyncio.Protocol):
         self.refuse(request, refusal, self._id_for(request))
 
     def _count(self, request: Request, status: int) -> None:
-        if request.path in {b"/health", b"/metrics"}:  # probes would drown what users do
-            return
-        grant = request.grant
-        cell = self._core.counters.cell("", "", grant.label if grant is not None else "", status_class(status))
-        cell.requests += 1
-        cell.duration.observe(perf_counter() - request.started)
+        if request.path not in local.PROBES:
+            label = request.grant.label if request.grant is not None else ""
+            self._core.counters.answered_here(label, status, perf_counter() - request.started)
 
     def _respond(
         self, request: Request, status: int, content_type: bytes, body: bytes, request_id: bytes, extra: bytes = b""

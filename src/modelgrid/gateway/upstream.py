@@ -303,5 +303,7 @@ class Pool:
         else:
             if exchange.done or exchange.replica is not self._replica:  # nobody waits for it any more
                 self.give_back(connection)
+            elif not connection.usable:
+                exchange.connect_failed(self._replica, "closed the connection at once")
             else:
                 exchange.connected(connection)
