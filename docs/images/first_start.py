@@ -10,6 +10,7 @@ host name: the default ports and the state directory are free there. It leaves t
 import json
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -31,6 +32,12 @@ COLUMNS = 128
 HOST = "gpu-1"
 INSIDE = "MODELGRID_PICTURE_INSIDE"
 WAIT_SECONDS = 60.0
+COLUMN_WIDTH = 20 * 0.61
+"""Of rich's SVG: letters of 20 units, 0.61 of that wide."""
+INDENTED = re.compile(
+    r'x="(?P<x>[\d.]+)" y="(?P<y>[\d.]+)" textLength="(?P<length>[\d.]+)" (?P<rest>[^>]+)>'
+    r"(?P<spaces>(?:&#160;)+)(?=[^<])"
+)
 
 THEME = TerminalTheme(
     (13, 17, 23),
@@ -48,6 +55,7 @@ SVG = """\
   font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", "Liberation Mono", monospace;
   font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; white-space: pre;
 }}
+.{unique_id}-title {{ font-family: system-ui, "DejaVu Sans", sans-serif; font-size: 18px; font-weight: bold; }}
 {styles}
 </style>
 <defs>
@@ -109,6 +117,14 @@ def take() -> None:
     write(shown)
 
 
+def outdented(text: re.Match[str]) -> str:
+    """Move a text to where its first letter is: some programs drop the spaces it begins with."""
+    columns = text["spaces"].count("&#160;")
+    x = float(text["x"]) + columns * COLUMN_WIDTH
+    length = float(text["length"]) - columns * COLUMN_WIDTH
+    return f'x="{x:.1f}" y="{text["y"]}" textLength="{length:.1f}" {text["rest"]}>'
+
+
 def end(program: subprocess.Popen[bytes]) -> None:
     """Do what Ctrl-C does: interrupt the program and what it started. A daemon then ends by itself."""
     os.killpg(program.pid, signal.SIGINT)
@@ -136,9 +152,9 @@ def write(shown: list[tuple[str, str]]) -> None:
     for number, (command, said) in enumerate(shown):
         console.print(Text(("\n" if number else "") + "$ ", style="bold green").append(command, style="bold default"))
         console.print(Text.from_ansi(said.rstrip("\n")))
-    PICTURE.write_text(
-        console.export_svg(title="ModelGrid", theme=THEME, code_format=SVG, unique_id="first-start"), encoding="utf-8"
-    )
+    console.print()
+    picture = console.export_svg(title="ModelGrid", theme=THEME, code_format=SVG, unique_id="first-start")
+    PICTURE.write_text(INDENTED.sub(outdented, picture), encoding="utf-8")
     sys.stdout.write(f"{PICTURE} written\n")
 
 

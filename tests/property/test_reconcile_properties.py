@@ -356,7 +356,7 @@ class Cluster(RuleBasedStateMachine):
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(settings.default, stateful_step_count=60)
+TestCluster.settings = settings(settings.default, stateful_step_count=40)
 
 
 @given(clusters(), st.lists(st.sampled_from(NAMES), unique=True, min_size=1), st.data())

@@ -171,7 +171,7 @@ def _on_cpu(
     ]
     best = min(
         fitting,
-        key=lambda node: (request.spread.get(node.name, 0), -promises.available_bytes(node, None)),
+        key=lambda node: (request.spread.get(node.name, 0), -promises.available_bytes(node, None), node.name),
         default=None,
     )
     verdicts = []

@@ -1,7 +1,7 @@
 """What the keeper of a deployment does next: ordered rules over stored facts, the first match wins.
 
 Each step is safe to repeat: after a crash in the middle of one, the same facts lead to the same step again.
-`design.md` beside this file has the table.
+`lifecycle.md` beside this file has the tables.
 """
 
 from dataclasses import dataclass

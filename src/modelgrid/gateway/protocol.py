@@ -50,17 +50,14 @@ class ClientConnection(asyncio.Protocol):
         self._raw_head = 0
         self._continued = False
         self._ignore = False  # nothing that still arrives is a request
-        self._upgrading = False  # the parser stopped for another protocol …
-        self._resuming = False  # … and another parser is given the body
+        self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
         # what is answered
         self._pipeline: deque[Request] = deque()
         self._exchange: Exchange | None = None
         self._pumping = False
         # the connection
-        self._read_paused = False
-        self._write_paused = False
-        self._unread = False
-        self._lingering = False
+        self._read_paused = self._write_paused = False
+        self._unread = self._lingering = False
         self._linger_left = LINGER_BYTES
         self.deadline = NEVER
         self.will_close = False
