@@ -1,41 +1,40 @@
-"""`modelgrid config …`: the file, API keys and users."""
+"""`modelgrid config …`: the file. Keys and users are in `access`."""
 
-import getpass
+import difflib
 import json
-import sys
 from typing import Annotated, Any
 
 import typer
+from rich.highlighter import JSONHighlighter
+from rich.text import Text
 
-from modelgrid.cli.output import Json, ago, console, print_json, say, status, table
-from modelgrid.cli.session import session_of
-from modelgrid.config.file import dump, load_config, parse_config, read_text, set_value, write_atomically
-from modelgrid.config.model import json_schema, redacted
-from modelgrid.domain.errors import InvalidConfig, InvalidInput, NotFound
+from modelgrid.cli.access import register_access
+from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.output import console, json_text, print_json, say, show
+from modelgrid.config.file import dump, load_config, parse_config, read_text, rewrite, set_value, write_atomically
+from modelgrid.config.model import REDACTED, SECRET_PATHS, json_schema, redacted
+from modelgrid.domain.errors import Conflict, InvalidConfig, NotFound
+
+Key = Annotated[str, typer.Argument(help="Dotted path, for example api.port.")]
 
 
 def register(app: typer.Typer) -> None:
-    noun = typer.Typer(help="Configuration, API keys and users.", no_args_is_help=True)
-    noun.command()(show)
-    noun.command("get")(get_value)
-    noun.command("set")(set_key)
-    noun.command()(init)
-    noun.command()(validate)
-    noun.command()(schema)
-    keys = typer.Typer(help="API keys of the gateway.", no_args_is_help=True)
-    keys.command("list")(list_keys)
-    keys.command()(generate)
-    keys.command()(revoke)
-    noun.add_typer(keys, name="apikey")
-    users = typer.Typer(help="Users of the console.", no_args_is_help=True)
-    users.command()(passwd)
-    noun.add_typer(users, name="user")
+    noun = new_noun("Configuration, API keys and users.")
+    verbs(noun, show=show_config, get=get_value, set=set_key, init=init, validate=validate, schema=schema)
+    register_access(noun)
     app.add_typer(noun, name="config")
 
 
-def show(context: typer.Context, as_json: Json = False) -> None:
+def show_config(context: typer.Context, as_json: Json = False) -> None:
     """Print the resolved configuration, defaults included and secrets redacted."""
-    print_json(_resolved(context)) if as_json else console.print_json(data=_resolved(context))
+    resolved = _resolved(context)
+    if as_json:
+        print_json(resolved)
+        return
+    text = Text(json_text(resolved, indent=2))
+    if console.is_terminal:
+        JSONHighlighter().highlight(text)
+    show(text)
 
 
 def _resolved(context: typer.Context) -> dict[str, Any]:
@@ -43,22 +42,34 @@ def _resolved(context: typer.Context) -> dict[str, Any]:
     return redacted(config.model_dump(mode="json", by_alias=True))
 
 
-def get_value(
-    context: typer.Context, key: Annotated[str, typer.Argument(help="Dotted path, for example api.port.")]
-) -> None:
-    """Print one value of the resolved configuration."""
+def get_value(context: typer.Context, key: Key, as_json: Json = False) -> None:
+    """Print one value of the resolved configuration: text as it is, everything else as JSON."""
     value: Any = _resolved(context)
     for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise NotFound(f"There is no configuration key {key!r}.", fix="`modelgrid config schema` lists them.")
-        value = value[part]
-    print_json(value)
+        value = _inner(value, part, key)
+    if isinstance(value, str) and not as_json:
+        show(json_text(value)[1:-1])
+    else:
+        print_json(value)
+
+
+def _inner(value: Any, part: str, key: str) -> Any:
+    if isinstance(value, dict) and part in value:
+        return value[part]
+    if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+        return value[int(part)]
+    near = difflib.get_close_matches(part, value, n=1) if isinstance(value, dict) else []
+    raise NotFound(
+        f"There is no configuration key {key!r}.",
+        fix=f"Did you mean {near[0]!r} in place of {part!r}?" if near else "`modelgrid config show` lists them.",
+    )
 
 
 def set_key(
     context: typer.Context,
-    key: Annotated[str, typer.Argument(help="Dotted path, for example api.port.")],
+    key: Key,
     value: Annotated[str, typer.Argument(help="JSON, or text.")],
+    as_json: Json = False,
 ) -> None:
     """Set one value in the file; it is checked first, and nothing is written when it is refused."""
     path = session_of(context).config
@@ -66,20 +77,45 @@ def set_key(
         parsed = json.loads(value)
     except json.JSONDecodeError:
         parsed = value
-    document = json.loads(read_text(path))
-    changed = dump(set_value(document, key, parsed))
-    parse_config(changed, source=f"{path} with {key} = {value}")
-    write_atomically(path, changed)
-    say(f"{path}: {key} is {json.dumps(parsed)} now. Restart the daemon to apply it.")
+    secret = tuple(key.split(".")) in SECRET_PATHS
+    shown = REDACTED if secret else parsed
+    changed = dump(set_value(_document(path.name, read_text(path)), key, parsed))
+    parse_config(changed, source=f"{path} with {key} = {REDACTED if secret else value}")
+    rewrite(path, changed)
+    if as_json:
+        print_json({"path": str(path), "key": key, "value": shown, "restart_required": True})
+    else:
+        say(f"{path}: {key} is {json.dumps(shown, ensure_ascii=False)} now. Restart the daemon to apply it.")
+
+
+def _document(name: str, text: str) -> dict[str, Any]:
+    """Return the file as it is written, without checking its values: setting one may be what mends it."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidConfig(
+            f"{name} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}.",
+            fix="Mend the file by hand; `modelgrid config validate` checks it. Nothing was changed.",
+            line=error.lineno,
+            column=error.colno,
+        ) from None
+    if not isinstance(document, dict):
+        raise InvalidConfig(
+            f"{name} holds {type(document).__name__} at its top; expected an object.",
+            fix="Mend the file by hand, or replace it with: modelgrid config init --force",
+        )
+    return document
 
 
 def init(
-    context: typer.Context, force: Annotated[bool, typer.Option(help="Replace a file that is there.")] = False
+    context: typer.Context,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a configuration file for this machine that never simulates."""
     path = session_of(context).config
     if path.exists() and not force:
-        raise InvalidConfig(f"{path} exists.", fix="Edit it, or replace it with --force.")
+        raise Conflict(f"{path} exists.", fix="Edit it, or replace it with --force.")
     document = {
         "api": {"port": 8080, "host": "127.0.0.1", "uiPort": 8081, "uiHost": "127.0.0.1"},
         "docker": {"runtime": "auto"},
@@ -90,8 +126,16 @@ def init(
     }
     text = dump(document)
     parse_config(text, source=str(path))
-    write_atomically(path, text)
-    say(f"{path} written. `modelgrid config schema` describes every key.")
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise InvalidConfig(
+            f"{path} cannot be written: {error.strerror}.", fix="Name another with --config, or run this with sudo."
+        ) from error
+    if as_json:
+        print_json({"path": str(path), "config": document})
+    else:
+        say(f"{path} written. `modelgrid config schema` describes every key.")
 
 
 def validate(context: typer.Context, as_json: Json = False) -> None:
@@ -101,86 +145,9 @@ def validate(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json({"path": str(path), "valid": True})
     else:
-        say(f"{path} is valid.")
+        say(f"{path} is valid.", "green")
 
 
-def schema() -> None:
+def schema(as_json: Json = False) -> None:
     """Print the JSON Schema of config.json."""
     print_json(json_schema())
-
-
-def list_keys(context: typer.Context, as_json: Json = False) -> None:
-    """List API keys."""
-    with session_of(context).client() as client:
-        items = client.api_keys()
-    if as_json:
-        print_json({"items": items})
-        return
-    table(
-        ("id", "label", "prefix", "status", "scope", "created", "last used"),
-        (
-            [
-                item["id"],
-                item["label"],
-                item["prefix"] + "…",
-                status(item["status"]),
-                item["scope"],
-                f"{ago(item['created_at'])} ago",
-                f"{ago(item['last_used_at'])} ago" if item["last_used_at"] else "never",
-            ]
-            for item in items
-        ),
-        empty="There is no API key. Make one with: modelgrid config apikey generate --label NAME",
-    )
-
-
-def generate(
-    context: typer.Context,
-    label: Annotated[str, typer.Option(help="Who or what uses it.")],
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; repeat for more.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1)] = None,
-    as_json: Json = False,
-) -> None:
-    """Make an API key and print its secret, this once."""
-    limits: dict[str, Any] = {"models": model or None, "requests_per_minute": requests_per_minute}
-    with session_of(context).client() as client:
-        key = client.generate_api_key(label, **limits)
-    if as_json:
-        print_json({name: key[name] for name in ("id", "label", "prefix", "secret")})
-        return
-    sys.stdout.write(key["secret"] + "\n")
-    say(f"Key {key['id']} ({label}). The secret is shown this once; keep it now.")
-
-
-def revoke(
-    context: typer.Context,
-    key: Annotated[str, typer.Argument(help="Id, label or prefix.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Revoke an API key. Whoever uses it is refused from then on."""
-    if not yes and sys.stdin.isatty() and not typer.confirm(f"Revoke {key}? Its users are refused at once."):
-        raise typer.Exit(1)
-    with session_of(context).client() as client:
-        revoked = client.revoke_api_key(key)
-    if as_json:
-        print_json(revoked)
-    else:
-        say(f"{revoked['id']} ({revoked['label']}) is revoked.")
-
-
-def passwd(
-    context: typer.Context,
-    user: Annotated[str, typer.Argument()] = "admin",
-    stdin: Annotated[bool, typer.Option("--stdin", help="Read the password from standard input.")] = False,
-) -> None:
-    """Set a user's password."""
-    if stdin:
-        password = sys.stdin.readline().rstrip("\n")
-    else:
-        password = getpass.getpass("New password: ")
-        if password != getpass.getpass("Again: "):
-            raise InvalidInput("The two passwords differ.", fix="Try again.")
-    with session_of(context).client() as client:
-        client.set_password(user, password)
-    say(f"The password of {user} is changed.")

@@ -1,44 +1,39 @@
-"""`modelgrid container …` and `modelgrid logs`: deployments, one by one."""
+"""`modelgrid container …`: deployments, one by one."""
 
-import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
+from modelgrid.cli import complete
+from modelgrid.cli.decision import show_decision
 from modelgrid.cli.fleet import ps
-from modelgrid.cli.output import Json, ago, clean, console, facts, print_json, say, status, table
-from modelgrid.cli.run import POLL_SECONDS, show_decision, waits_until_gone
-from modelgrid.cli.session import session_of
+from modelgrid.cli.logs import attach, events, logs
+from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.output import ago, clean_line, fail, print_json, say, short, show, status
+from modelgrid.cli.tables import NOTHING, Column, facts, heading, table
+from modelgrid.cli.watch import wait_for_state, wait_until_gone
 from modelgrid.client.http import ModelGridClient
-from modelgrid.domain.units import format_duration
+from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
 
-Deployment = Annotated[str, typer.Argument(help="Deployment id, or its beginning.")]
-Many = Annotated[list[str], typer.Argument(help="Deployment ids, or their beginnings.")]
+One = Annotated[str, typer.Argument(help="Deployment id, or its beginning.", autocompletion=complete.deployments)]
+Many = Annotated[
+    list[str], typer.Argument(help="Deployment ids, or their beginnings.", autocompletion=complete.deployments)
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when it is done; fail when it does not come up.")]
 
-_LEVEL_STYLES = {"warning": "yellow", "error": "red", "debug": "dim"}
+Step = Callable[[ModelGridClient, str], dict[str, Any]]
 
 
 def register(app: typer.Typer) -> None:
-    noun = typer.Typer(
-        help="Deployments: list, show, start, stop, restart, remove, logs, events.", no_args_is_help=True
-    )
-    noun.command("list")(ps)
-    noun.command()(show)
-    noun.command()(start)
-    noun.command()(stop)
-    noun.command()(restart)
-    noun.command()(remove)
-    noun.command()(logs)
-    noun.command()(events)
-    noun.command()(history)
+    noun = new_noun("Show, start, stop, restart, remove and follow deployments.")
+    verbs(noun, list=ps, show=show_one, start=start, stop=stop, restart=restart, remove=remove)
+    verbs(noun, logs=logs, attach=attach, events=events, history=history)
     app.add_typer(noun, name="container")
-    app.command()(logs)
 
 
-def show(context: typer.Context, deployment: Deployment, as_json: Json = False) -> None:
+def show_one(context: typer.Context, deployment: One, as_json: Json = False) -> None:
     """Show a deployment: its state, configuration, and the decision that placed it."""
     with session_of(context).client() as client:
         item = client.deployment(deployment)
@@ -46,6 +41,7 @@ def show(context: typer.Context, deployment: Deployment, as_json: Json = False) 
         print_json(item)
         return
     spec = item["spec"]
+    mounts = [f"{m['source']}:{m['target']}{'' if m['read_only'] else ':rw'}" for m in spec["mounts"]]
     facts(
         [
             ("Deployment", item["id"]),
@@ -53,40 +49,54 @@ def show(context: typer.Context, deployment: Deployment, as_json: Json = False) 
             ("Why", item["trouble"] or item["phase"] or item["reason"]),
             ("Model", item["model"]),
             ("Target", f"{item['target']} (origin {item['origin']})"),
-            ("Where", " ".join([item["node"] or "—", *item["gpus"]]) + (" (simulated)" if item["simulated"] else "")),
-            ("Engine", f"{item['runtime']} {item['engine_id'] or '—'}"),
-            ("Answers at", item["engine_url"] or "—"),
+            ("Where", _where(item)),
+            ("Engine", f"{item['runtime']} {item['engine_id'] or NOTHING}"),
+            ("Answers at", item["engine_url"] or NOTHING),
             ("Attempt", item["attempt"]),
             ("Age", ago(item["created_at"])),
             ("Image", spec["image"] or "the vendor's"),
             ("Arguments", " ".join(spec["args"]) or "the catalog's"),
-            ("Environment", ", ".join(spec["env"]) or "—"),
+            ("Environment", ", ".join(spec["env"]) or NOTHING),
+            ("Mounts", ", ".join(mounts) or NOTHING),
         ]
     )
     if item["decision"]:
-        console.print("\nScheduling decision", style="bold")
+        heading("Scheduling decision")
         show_decision(item["decision"])
     for failure in item["failures"]:
-        diagnosis, ended = failure["diagnosis"], failure["exit"]
-        how = ended["error"] or (f"signal {ended['signal']}" if ended["signal"] else f"exit code {ended['code']}")
-        console.print(Text(f"\nAttempt {failure['attempt']} failed: {clean(how)}", style="bold red"))
-        if diagnosis:
-            facts([("Cause", diagnosis["cause"]), ("Remedy", diagnosis["remedy"]), ("Evidence", diagnosis["evidence"])])
+        _show_failure(failure)
+    if item["state"] in {"failed", "restarting"}:
+        say(f"\nIts output: modelgrid logs {item['id']}".strip())
 
 
-def start(context: typer.Context, deployments: Many, as_json: Json = False) -> None:
+def _where(item: dict[str, Any]) -> str:
+    place = " ".join([item["node"] or NOTHING, *item["gpus"]])
+    return f"{place} (simulated)" if item["simulated"] and item["gpus"] else place
+
+
+def _show_failure(failure: dict[str, Any]) -> None:
+    diagnosis, ended = failure["diagnosis"], failure["exit"]
+    how = ended["error"] or (f"signal {ended['signal']}" if ended["signal"] else f"exit code {ended['code']}")
+    if ended["out_of_memory"]:
+        how += ", out of host memory"
+    show(Text(f"\nAttempt {failure['attempt']} failed {ago(ended['at'])} ago: {short(how, 500)}", style="bold red"))
+    if diagnosis:
+        facts([("Cause", diagnosis["cause"]), ("Remedy", diagnosis["remedy"]), ("Evidence", diagnosis["evidence"])])
+
+
+def start(context: typer.Context, deployments: Many, wait: Wait = False, as_json: Json = False) -> None:
     """Start deployments that were stopped or given up."""
-    _act(context, deployments, "start", as_json=as_json)
+    _each(context, deployments, _acting("start", "running" if wait else None), as_json=as_json)
 
 
-def stop(context: typer.Context, deployments: Many, as_json: Json = False) -> None:
+def stop(context: typer.Context, deployments: Many, wait: Wait = False, as_json: Json = False) -> None:
     """Stop deployments after their running requests finished; they keep their rows."""
-    _act(context, deployments, "stop", as_json=as_json)
+    _each(context, deployments, _acting("stop", "stopped" if wait else None), as_json=as_json)
 
 
-def restart(context: typer.Context, deployments: Many, as_json: Json = False) -> None:
+def restart(context: typer.Context, deployments: Many, wait: Wait = False, as_json: Json = False) -> None:
     """Give deployments a new engine, after their running requests finished."""
-    _act(context, deployments, "restart", as_json=as_json)
+    _each(context, deployments, _acting("restart", "running" if wait else None), as_json=as_json)
 
 
 def remove(
@@ -96,88 +106,61 @@ def remove(
     as_json: Json = False,
 ) -> None:
     """Drain, stop and remove deployments; their targets want one replica less."""
-    with session_of(context).client() as client:
-        items = [client.remove(deployment) for deployment in deployments]
+
+    def step(client: ModelGridClient, deployment: str) -> dict[str, Any]:
+        item = client.remove(deployment)
         if wait:
-            for item in items:
-                waits_until_gone(client, item["id"])
-    if as_json:
-        print_json({"items": items})
-        return
-    for item in items:
-        say(f"{item['id']} " + ("is gone." if wait else "is being removed. See: modelgrid ps"))
+            wait_until_gone(client, item["id"])
+        return item
+
+    done = "is gone." if wait else "is being removed; its history stays: modelgrid container history"
+    _each(context, deployments, step, as_json=as_json, told=lambda item: Text(f"{short(item['id'])} {done}"))
 
 
-def _act(context: typer.Context, deployments: list[str], action: str, *, as_json: bool) -> None:
-    with session_of(context).client() as client:
-        items = [client.act(deployment, action) for deployment in deployments]
-    if as_json:
-        print_json({"items": items})
-        return
-    for item in items:
-        console.print(Text(f"{clean(item['id'])}  ").append_text(status(item["state"])))
+def _acting(action: str, until: str | None) -> Step:
+    def step(client: ModelGridClient, deployment: str) -> dict[str, Any]:
+        item = client.act(deployment, action)
+        return wait_for_state(client, item["id"], until) if until else item
+
+    return step
 
 
-def logs(
+def _state_line(item: dict[str, Any]) -> Text:
+    return status(item["state"]).append(f"  {short(item['id'])}", style="default not dim")
+
+
+def _each(
     context: typer.Context,
-    deployment: Annotated[str, typer.Argument(help="Deployment id, or its beginning; also one that is gone.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    tail: Annotated[int, typer.Option(min=0, help="Lines from the end.")] = 200,
-    grep: Annotated[str | None, typer.Option(help="Only lines that contain this.")] = None,
-    as_json: Json = False,
+    deployments: list[str],
+    step: Step,
+    *,
+    as_json: bool,
+    told: Callable[[dict[str, Any]], Text] = _state_line,
 ) -> None:
-    """Print the engine's output."""
+    """Do `step` to each deployment. One that refuses does not keep the others from it; the worst exit status counts."""
+    done, worst = [], 0
     with session_of(context).client() as client:
-        lines = (
-            client.follow_logs(deployment, tail=tail) if follow else iter(client.logs(deployment, tail=tail)["items"])
-        )
-        for line in lines:
-            if grep is not None and grep not in line["text"]:
-                continue
-            if as_json:
-                print_json(line)
+        for deployment in deployments:
+            try:
+                item = step(client, deployment)
+            except DaemonUnreachable:
+                raise
+            except ModelGridError as error:
+                worst = max(worst, fail(error, as_json=as_json))
             else:
-                console.print(Text(clean(line["text"])), soft_wrap=True)
-
-
-def events(
-    context: typer.Context,
-    deployment: Annotated[str, typer.Argument(help="Deployment id, or its beginning; also one that is gone.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new events.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Print the timeline of a deployment, with the time between steps."""
-    before: float | None = None
-    with session_of(context).client() as client:
-        for event in _events(client, deployment, follow=follow):
-            if as_json:
-                print_json(event)
-                continue
-            took = f"+{format_duration(event['at'] - before)}" if before is not None else ""
-            before = event["at"]
-            moment = datetime.fromtimestamp(event["at"]).astimezone().strftime("%H:%M:%S")
-            line = Text(f"{moment}  {took:>8}  ", style="dim")
-            line.append(f"{clean(event['kind']):<18}", style=_LEVEL_STYLES.get(event["level"], "bold"))
-            line.append(clean(event["message"]), style="default not bold")
-            console.print(line, soft_wrap=True)
-
-
-def _events(client: ModelGridClient, deployment: str, *, follow: bool) -> Iterator[dict[str, Any]]:
-    after = 0
-    while True:
-        page = client.events(deployment, after=after)
-        yield from page["items"]
-        after = page["next_after"]
-        if not page["items"]:
-            if not follow:
-                return
-            time.sleep(POLL_SECONDS)
+                done.append(item)
+                if not as_json:
+                    show(told(item))
+    if as_json:
+        print_json({"items": done})
+    if worst:
+        raise typer.Exit(worst)
 
 
 def history(
     context: typer.Context,
     deployment: Annotated[str | None, typer.Argument(help="One that ended, to see its last lines.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
     as_json: Json = False,
 ) -> None:
     """List deployments that ended, with the reason; or show the last lines of one."""
@@ -189,17 +172,25 @@ def history(
                 return
             say(f"{record['id']} ended {ago(record['ended_at'])} ago: {record['reason']}")
             for line in record["last_lines"]:
-                console.print(Text(clean(line["text"])), soft_wrap=True)
+                show(clean_line(line["text"]))
             return
         items = client.history(limit=limit)
     if as_json:
         print_json({"items": items})
         return
+    columns = (
+        Column("deployment"),
+        Column("model", drop=2),
+        Column("node", drop=4),
+        Column("ended"),
+        Column("by", drop=3),
+        Column("reason", drop=1, below=True),
+    )
     table(
-        ("deployment", "model", "node", "ended", "by", "reason"),
+        columns,
         (
-            [i["id"], i["model"], i["node"] or "—", f"{ago(i['ended_at'])} ago", i["by"] or "—", i["reason"]]
+            [i["id"], i["model"], i["node"] or NOTHING, f"{ago(i['ended_at'])} ago", i["by"] or NOTHING, i["reason"]]
             for i in items
         ),
-        empty="Nothing has ended yet.",
+        empty="Nothing has ended yet. What runs: modelgrid ps",
     )

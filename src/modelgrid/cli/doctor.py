@@ -1,51 +1,112 @@
 """`modelgrid doctor`: every check an operator would make, with the fix."""
 
+import errno
+import socket
+
 import typer
 from rich.text import Text
 
-from modelgrid.cli.output import Json, clean, console, print_json, status
-from modelgrid.cli.session import Session, session_of
+from modelgrid.cli.gpu_local import read_drivers
+from modelgrid.cli.options import Json, session_of, verbs
+from modelgrid.cli.output import LONGEST_MESSAGE, console, counted, paragraph, print_json, short, show, status
+from modelgrid.cli.session import Session
 from modelgrid.config.file import load_config
-from modelgrid.domain.errors import ModelGridError
+from modelgrid.config.model import Config
+from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
+
+Check = dict[str, str]
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(doctor)
+    verbs(app, doctor=doctor)
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Check configuration, daemon, runtimes, GPUs, drivers, disks and gateway. Fails when one of them failed."""
+    """Make every check an operator would make, with the fix.
+
+    Configuration, daemon, runtimes, GPUs, drivers, disks, gateway. Exit status 1 when a check failed."""
     session = session_of(context)
-    items = [_configuration(session), *_daemon(session)]
-    failed = any(item["result"] == "failed" for item in items)
+    items = _checks(session)
+    failed = sum(item["result"] == "failed" for item in items)
     if as_json:
         print_json({"items": items})
     else:
-        for item in items:
-            word = "ok" if item["result"] == "ok" else item["result"]
-            line = status(word)
-            line.append(f"  {clean(item['name'])}: ", style="bold default")
-            line.append(clean(item["message"]), style="not bold default")
-            console.print(line, soft_wrap=True)
-            if item["fix"] and item["result"] != "ok":
-                console.print(Text(f"      {clean(item['fix'])}"), soft_wrap=True)
+        _show(items)
     if failed:
         raise typer.Exit(1)
 
 
-def _configuration(session: Session) -> dict[str, str]:
-    try:
-        load_config(session.config)
-    except ModelGridError as error:
-        return {"name": "config.json", "result": "failed", "message": error.message, "fix": error.fix}
-    there = "is valid" if session.config.exists() else "does not exist; defaults are used"
-    return {"name": "config.json", "result": "ok", "message": f"{session.config} {there}", "fix": ""}
+def _show(items: list[Check]) -> None:
+    widest = max(len(short(item["name"])) for item in items)
+    for item in items:
+        line = status(item["result"])
+        line.append(" " * (11 - line.cell_len) + f"{short(item['name']):<{widest}}  ", style="bold default")
+        room = console.width - line.cell_len
+        if console.is_terminal and len(short(item["message"], LONGEST_MESSAGE)) > room:
+            show(line)
+            paragraph(item["message"], indent=11)
+        else:
+            show(line.append(short(item["message"], LONGEST_MESSAGE), style="not bold default"))
+        if item["fix"] and item["result"] != "ok":
+            paragraph(item["fix"], indent=11, style="bold")
+    counts = {word: sum(item["result"] == word for item in items) for word in ("ok", "warning", "failed")}
+    said = f"\n{counted(len(items), 'check')}: {counts['ok']} ok"
+    said += f", {counted(counts['warning'], 'warning')}" if counts["warning"] else ""
+    said += f", {counts['failed']} failed" if counts["failed"] else ""
+    show(Text(said, style="red" if counts["failed"] else "yellow" if counts["warning"] else "green"))
 
 
-def _daemon(session: Session) -> list[dict[str, str]]:
+def _check(name: str, result: str, message: str, fix: str = "") -> Check:
+    return {"name": name, "result": result, "message": message, "fix": fix}
+
+
+def _checks(session: Session) -> list[Check]:
+    found: list[Check] = []
+    config: Config | None = None
+    if session.url is None:
+        try:
+            config = load_config(session.config)
+        except ModelGridError as error:
+            found.append(_check("config.json", "failed", error.message, error.fix))
+        else:
+            there = "is valid" if session.config.exists() else "does not exist; defaults are used"
+            found.append(_check("config.json", "ok", f"{session.config} {there}"))
     try:
         with session.client() as client:
             checks = client.doctor()
+    except DaemonUnreachable as error:
+        found.append(_check("daemon", "failed", error.message, error.fix))
+        return found if session.url is not None else [*found, *_without_daemon(config)]
     except ModelGridError as error:
-        return [{"name": "daemon", "result": "failed", "message": error.message, "fix": error.fix}]
-    return [{"name": "daemon", "result": "ok", "message": "answers", "fix": ""}, *checks]
+        return [*found, _check("daemon", "failed", error.message, error.fix)]
+    return [*found, _check("daemon", "ok", "answers"), *checks]
+
+
+def _without_daemon(config: Config | None) -> list[Check]:
+    """Check what can be told without a daemon, and what may keep it from starting."""
+    found: list[Check] = []
+    if config is not None:
+        found.append(_port("api.port", config.api.host, config.api.port))
+        found.append(_port("api.uiPort", config.api.ui_host, config.api.ui_port))
+    for report in read_drivers():
+        found += [
+            _check(f"driver {report['vendor']}", "failed", issue["message"], issue["fix"])
+            for issue in report["issues"]
+            if report["hardware_present"]
+        ]
+    return found
+
+
+def _port(key: str, host: str, port: int) -> Check:
+    """Tell whether the daemon could listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        fix = f"Change {key} in config.json."
+        if error.errno == errno.EADDRINUSE:
+            fix = f"Stop what uses it (ss -ltnp 'sport = :{port}' tells), or change {key} in config.json."
+        return _check(key, "failed", f"{host}:{port} cannot be used: {error.strerror}", fix)
+    return _check(key, "ok", f"{host}:{port} is free")

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from modelgrid.cli.output import Json, ago, clean, console, facts, print_json, status, table
-from modelgrid.cli.session import session_of
+from modelgrid.cli.options import Json, session_of, verbs
+from modelgrid.cli.output import ago, counted, paragraph, print_json, say, show, status
+from modelgrid.cli.tables import NOTHING, Column, facts, table
 
 
 def register(app: typer.Typer) -> None:
-    app.command("status")(show_status)
-    app.command()(ps)
+    verbs(app, status=show_status, ps=ps)
 
 
 def show_status(context: typer.Context, as_json: Json = False) -> None:
@@ -21,42 +21,49 @@ def show_status(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(overview)
         return
+    needs = overview["needs"]
+    if needs:
+        verb = "needs" if len(needs) == 1 else "need"
+        show(Text(f"▲ {counted(len(needs), 'thing')} {verb} attention", style="bold yellow"))
+        for need in needs:
+            paragraph(need, indent=2, hang=2)
+    else:
+        show(Text("● All is well", style="bold green"))
     counts = overview["deployments"]
-    well = not overview["needs"]
-    console.print(
-        Text(
-            "● All is well" if well else f"▲ {len(overview['needs'])} need attention",
-            style="bold green" if well else "bold yellow",
-        )
-    )
-    for need in overview["needs"]:
-        console.print(Text(f"  {clean(need)}"), soft_wrap=True)
+    gpus = str(overview["gpus"])
+    if overview["simulated"]:
+        gpus += " (simulated)"
+    if overview["gpus_stale"]:
+        gpus += ", readings are old"
+    gateways = counted(overview["gateways"], "gateway process", "gateway processes")
     facts(
         [
-            (
-                "Node",
-                f"{overview['node']} ({overview['role']}), version {overview['version']}, up {ago(overview['started_at'])}",
-            ),
+            ("Node", f"{overview['node']} ({overview['role']}), version {overview['version']}"),
+            ("Up", ago(overview["started_at"])),
             ("Engines", overview["platform"]),
-            (
-                "GPUs",
-                f"{overview['gpus']}"
-                + (" (simulated)" if overview["simulated"] else "")
-                + (", readings are old" if overview["gpus_stale"] else ""),
-            ),
+            ("GPUs", gpus),
             ("Deployments", ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none"),
-            (
-                "API",
-                f"{overview['api_url']}, {overview['gateways']} gateway(s), {overview['connections']} connection(s)",
-            ),
+            ("API", f"{overview['api_url']}, {gateways}, {counted(overview['connections'], 'connection')}"),
             ("Console", overview["console_url"]),
         ]
     )
 
 
+_COLUMNS = (
+    Column("deployment"),
+    Column("model", drop=2),
+    Column("state"),
+    Column("node", drop=4),
+    Column("gpus", drop=1),
+    Column("port", drop=5),
+    Column("age"),
+    Column("why", drop=3, below=True),
+)
+
+
 def ps(
     context: typer.Context,
-    show_all: Annotated[bool, typer.Option("--all", "-a", help="Show stopped ones too.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", "-a", help="Show stopped ones too; --json always does.")] = False,
     as_json: Json = False,
 ) -> None:
     """List deployments."""
@@ -66,25 +73,29 @@ def ps(
         print_json({"items": items})
         return
     shown = [item for item in items if show_all or item["state"] != "stopped"]
+    hidden = len(items) - len(shown)
     table(
-        ("deployment", "model", "state", "node", "gpus", "port", "age", "why"),
+        _COLUMNS,
         (_row(item) for item in shown),
-        empty="Nothing is deployed. Deploy a model with: modelgrid run MODEL   (modelgrid model list shows them)",
+        empty="Nothing runs."
+        if hidden
+        else "Nothing is deployed. Deploy a model with: modelgrid run MODEL   (modelgrid model list shows them)",
     )
+    if hidden:
+        say(f"{hidden} stopped; see them with: modelgrid ps --all", "dim")
 
 
 def _row(item: dict[str, Any]) -> list[object]:
-    gpus = ",".join(item["gpus"]) or "—"
-    why = item["trouble"] or (
-        item["phase"] or item["reason"] if item["state"] != "running" or item["unhealthy_since"] else ""
-    )
+    gpus = ",".join(item["gpus"]) or NOTHING
+    well = item["state"] == "running" and item["unhealthy_since"] is None
+    why = item["trouble"] or ("" if well else item["phase"] or item["reason"])
     return [
         item["id"],
         item["model"],
         status(item["state"]),
-        item["node"] or "—",
+        item["node"] or NOTHING,
         f"{gpus} (simulated)" if item["simulated"] and item["gpus"] else gpus,
-        item["port"] or "—",
+        item["port"] or NOTHING,
         ago(item["created_at"]),
         why,
     ]

@@ -1,36 +1,64 @@
 """`modelgrid gpu …`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from modelgrid.cli.output import Json, clean, console, print_json, say, table
-from modelgrid.cli.session import session_of
+from modelgrid.cli.gpu_install import install
+from modelgrid.cli.gpu_local import NOTE, ask_or_read, read_drivers, read_gpus
+from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.output import errors, paragraph, print_json, say, short
+from modelgrid.cli.tables import NOTHING, Column, table
+from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.units import format_bytes
+
+_NONE_FOUND = "No GPU was found. `modelgrid gpu drivers` tells why."
+
+_LIST = (
+    Column("gpu"),
+    Column("node", drop=2),
+    Column("name", wrap=True),
+    Column("free", right=True),
+    Column("total", right=True, drop=3),
+    Column("used by", drop=1, below=True),
+)
+_STATUS = (
+    Column("gpu"),
+    Column("node", drop=4),
+    Column("load", right=True),
+    Column("vram", right=True),
+    Column("temp", right=True),
+    Column("power", drop=1, right=True),
+    Column("clock", drop=3, right=True),
+    Column("health"),
+    Column("processes", drop=2, below=True),
+)
+_DRIVERS = (
+    Column("vendor"),
+    Column("hardware"),
+    Column("driver"),
+    Column("toolkit", drop=1),
+    Column("containers", drop=2),
+    Column("issues"),
+)
 
 
 def register(app: typer.Typer) -> None:
-    from modelgrid.cli.gpu_install import install  # noqa: PLC0415
-
-    noun = typer.Typer(help="GPUs and their drivers.", no_args_is_help=True)
-    noun.command("list")(list_gpus)
-    noun.command("status")(gpu_status)
-    noun.command()(drivers)
-    noun.command()(install)
+    noun = new_noun("GPUs and their drivers.")
+    verbs(noun, list=list_gpus, status=show_gpus, drivers=show_drivers, install=install)
     app.add_typer(noun, name="gpu")
 
 
 def list_gpus(context: typer.Context, as_json: Json = False) -> None:
     """List GPUs with their memory and the deployments on them."""
-    with session_of(context).client() as client:
-        answer = client.gpus()
+    answer = _answer(context, as_json=as_json)
     if as_json:
         print_json(answer)
         return
     _say_notes(answer)
     table(
-        ("gpu", "node", "name", "free", "total", "used by"),
+        _LIST,
         (
             [
                 item["gpu"]["id"],
@@ -38,33 +66,34 @@ def list_gpus(context: typer.Context, as_json: Json = False) -> None:
                 item["gpu"]["name"],
                 format_bytes(item["gpu"]["vram_free_bytes"]),
                 format_bytes(item["gpu"]["vram_total_bytes"]),
-                ", ".join(item["deployments"]) or (f"kept for {item['assigned_to']}" if item["assigned_to"] else "—"),
+                ", ".join(item["deployments"])
+                or (f"kept for {item['assigned_to']}" if item["assigned_to"] else NOTHING),
             ]
             for item in answer["items"]
         ),
-        empty="No GPU was found. `modelgrid gpu drivers` tells why.",
+        empty=_NONE_FOUND,
     )
 
 
-def gpu_status(context: typer.Context, as_json: Json = False) -> None:
+def show_gpus(context: typer.Context, as_json: Json = False) -> None:
     """Show utilisation, temperature, power and health of each GPU."""
-    with session_of(context).client() as client:
-        answer = client.gpus()
+    answer = _answer(context, as_json=as_json)
     if as_json:
         print_json(answer)
         return
     _say_notes(answer)
-    table(
-        ("gpu", "node", "load", "vram", "temp", "power", "clock", "health", "processes"),
-        (_status_row(item) for item in answer["items"]),
-        empty="No GPU was found. `modelgrid gpu drivers` tells why.",
-    )
+    table(_STATUS, (_status_row(item) for item in answer["items"]), empty=_NONE_FOUND)
 
 
-def _status_row(item: dict[str, object]) -> list[object]:
+def _answer(context: typer.Context, *, as_json: bool) -> dict[str, Any]:
+    answer, local = ask_or_read(session_of(context), ModelGridClient.gpus, read_gpus)
+    if local and not as_json:
+        say(NOTE, "dim")
+    return answer
+
+
+def _status_row(item: dict[str, Any]) -> list[object]:
     gpu = item["gpu"]
-    if not isinstance(gpu, dict):
-        raise TypeError("the API answered without a GPU")
     trouble = [f"Xid {code}" for code in gpu["xid_errors"]]
     if gpu["ecc_uncorrected_errors"]:
         trouble.append(f"{gpu['ecc_uncorrected_errors']} ECC errors")
@@ -73,59 +102,66 @@ def _status_row(item: dict[str, object]) -> list[object]:
         trouble.append("MIG")
     if item["stale"]:
         trouble.append("readings are old")
-    health = Text("▲ " + clean(", ".join(trouble)), style="yellow") if trouble else Text("● ok", style="green")
+    health = Text("▲ " + short(", ".join(trouble)), style="yellow") if trouble else Text("● ok", style="green")
     return [
         gpu["id"],
         item["node"],
         _unit(gpu["utilization_percent"], "%"),
         f"{format_bytes(gpu['vram_used_bytes'])} of {format_bytes(gpu['vram_total_bytes'])}",
         _unit(gpu["temperature_celsius"], "°C"),
-        f"{_unit(gpu['power_watts'], '')} of {_unit(gpu['power_limit_watts'], 'W')}",
+        _power(gpu["power_watts"], gpu["power_limit_watts"]),
         _unit(gpu["clock_core_mhz"], "MHz"),
         health,
-        ", ".join(f"{process['name']}[{process['pid']}]" for process in gpu["processes"]) or "—",
+        ", ".join(f"{process['name']}[{process['pid']}]" for process in gpu["processes"]) or NOTHING,
     ]
 
 
 def _unit(value: float | None, unit: str) -> str:
-    return "—" if value is None else f"{value:.0f} {unit}".strip()
+    return NOTHING if value is None else f"{value:.0f} {unit}"
 
 
-def _say_notes(answer: dict[str, object]) -> None:
+def _power(used: float | None, limit: float | None) -> str:
+    return _unit(used, "W") if used is None or limit is None else f"{used:.0f} of {limit:.0f} W"
+
+
+def _say_notes(answer: dict[str, Any]) -> None:
     if answer["simulated"]:
         say("These GPUs are simulated: no such hardware is in this machine.", "yellow")
     if answer["problem"]:
-        say(str(answer["problem"]), "yellow")
+        say(answer["problem"], "yellow")
 
 
-def drivers(
+def show_drivers(
     context: typer.Context,
-    as_json: Json = False,
     show_all: Annotated[bool, typer.Option("--all", "-a", help="Vendors without hardware here, too.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell what is installed for each vendor, and known faults with what mends them."""
-    with session_of(context).client() as client:
-        items = client.drivers()
+    """Show installed drivers and known faults, with what mends them."""
+    items, local = ask_or_read(session_of(context), ModelGridClient.drivers, read_drivers)
     if as_json:
         print_json({"items": items})
         return
+    if local:
+        say(NOTE, "dim")
     shown = [item for item in items if show_all or item["hardware_present"] or item["simulated"] or item["issues"]]
     table(
-        ("vendor", "hardware", "driver", "toolkit", "containers", "issues"),
+        _DRIVERS,
         (
             [
                 item["vendor"] + (" (simulated)" if item["simulated"] else ""),
-                "present" if item["hardware_present"] else "none",
+                "simulated" if item["simulated"] else "present" if item["hardware_present"] else "none",
                 item["version"] or ("installed" if item["installed"] else "not installed"),
-                item["toolkit_version"] or "—",
-                {True: "ready", False: "toolkit missing", None: "—"}[item["container_toolkit"]],
+                item["toolkit_version"] or NOTHING,
+                {True: "ready", False: "toolkit missing", None: NOTHING}[item["container_toolkit"]],
                 len(item["issues"]) or "none",
             ]
             for item in shown
         ),
-        empty="No GPU hardware was found on this machine.",
+        empty="No GPU hardware was found on this machine. `modelgrid gpu drivers --all` shows every vendor.",
     )
     for item in shown:
         for issue in item["issues"]:
-            console.print(Text(f"\n▲ {clean(issue['message'])}", style="yellow"), soft_wrap=True)
-            console.print(Text(f"  {clean(issue['fix'])}"), soft_wrap=True)
+            paragraph(f"▲ {short(item['vendor'])}: {issue['message']}", style="yellow")
+            paragraph(issue["fix"], indent=2)
+    if any(item["issues"] and item["hardware_present"] for item in shown):
+        paragraph("`modelgrid gpu install` walks through what is missing, and asks before each step.", to=errors)

@@ -2,22 +2,30 @@
 
 import getpass
 import os
+import pwd
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelgrid.cli.output import Json, print_json, say
-from modelgrid.cli.session import Session, session_of
+from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.output import STATE_STYLES, clean, print_json, say
+from modelgrid.cli.session import Session
 from modelgrid.cli.systemd_unit import API_SOCKET, SERVICE, UI_SOCKET, UnitFacts, units
+from modelgrid.cli.tables import NOTHING, facts
 from modelgrid.cli.up import prepare_state
 from modelgrid.config.file import load_config, write_atomically
-from modelgrid.domain.errors import Forbidden, InvalidConfig, ModelGridError
+from modelgrid.domain.errors import Forbidden, InvalidConfig, InvalidInput, ModelGridError
 
 UNIT_DIR = Path("/etc/systemd/system")
+_PROPERTIES = (
+    "LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "ExecMainStatus", "NRestarts",
+    "ActiveEnterTimestamp",
+)  # fmt: skip
 
 
 class ServiceFailed(ModelGridError):
@@ -27,12 +35,9 @@ class ServiceFailed(ModelGridError):
 
 
 def register(app: typer.Typer) -> None:
-    noun = typer.Typer(help="The daemon as a systemd service.", no_args_is_help=True)
-    for verb in (enable, disable, start, stop, restart):
-        noun.command()(verb)
-    noun.command("status")(show_status)
-    noun.command("logs")(show_logs)
-    noun.command("unit")(show_unit)
+    noun = new_noun("The daemon as a systemd service.")
+    verbs(noun, enable=enable, disable=disable, start=start, stop=stop, restart=restart)
+    verbs(noun, status=show_status, logs=show_logs, unit=show_unit)
     app.add_typer(noun, name="service")
 
 
@@ -40,76 +45,136 @@ def enable(
     context: typer.Context,
     user: Annotated[str, typer.Option(help="User to run as; needs access to the container engine.")] = "root",
     now: Annotated[bool, typer.Option("--now/--no-now", help="Start it, too.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Install the units, and start the daemon now and at each boot."""
     _must_be_root()
+    account = _account(user)
     session = session_of(context)
+    written = units(_facts(session, user))
     prepare_state(session.state)
-    for name, text in units(_facts(session, user)).items():
-        write_atomically(UNIT_DIR / name, text, mode=0o644)
-        say(f"{UNIT_DIR / name} written")
+    _give(session.state, account)
+    for path in write_units(written, UNIT_DIR):
+        if not as_json:
+            say(f"{path} written")
     _systemctl("daemon-reload")
-    _systemctl("enable", *(["--now"] if now else []), SERVICE, API_SOCKET, UI_SOCKET)
-    say("Enabled. The first start prints the admin password and an API key: modelgrid service logs")
+    _systemctl("enable", *(["--now"] if now else []), API_SOCKET, UI_SOCKET, SERVICE)
+    if as_json:
+        print_json({"units": [str(UNIT_DIR / name) for name in written], "enabled": True, "started": now})
+    elif now:
+        say("Enabled and started. The first start prints the admin password and an API key: modelgrid service logs")
+    else:
+        say("Enabled. It starts at the next boot, or with: modelgrid service start")
 
 
-def disable(context: typer.Context) -> None:
+def write_units(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write unit files, each whole or not at all; return their paths."""
+    paths = []
+    for name, text in texts.items():
+        write_atomically(folder / name, text, mode=0o644)
+        paths.append(folder / name)
+    return paths
+
+
+def disable(context: typer.Context, as_json: Json = False) -> None:
     """Stop the daemon, do not start it at boot, and remove the units. Engines are kept."""
     _must_be_root()
-    _systemctl("disable", "--now", SERVICE, API_SOCKET, UI_SOCKET)
-    for name in (SERVICE, API_SOCKET, UI_SOCKET):
+    session = session_of(context)
+    there = [name for name in (SERVICE, API_SOCKET, UI_SOCKET) if (UNIT_DIR / name).exists()]
+    if there:
+        _systemctl("disable", "--now", *there)
+    for name in there:
         (UNIT_DIR / name).unlink(missing_ok=True)
-    _systemctl("daemon-reload")
-    say("Disabled. Engines run on; the state is kept.")
+    if there:
+        _systemctl("daemon-reload")
+    if as_json:
+        print_json({"units": [str(UNIT_DIR / name) for name in there], "enabled": False})
+    elif there:
+        say(f"Disabled. Engines run on; the state in {session.state} is kept.")
+    else:
+        say("It was not enabled; nothing was changed.")
 
 
-def start() -> None:
+def start(as_json: Json = False) -> None:
     """Start the daemon."""
-    _systemctl("start", SERVICE)
+    _act("start", SERVICE, as_json=as_json, said="Started. See: modelgrid status")
 
 
-def stop() -> None:
+def stop(as_json: Json = False) -> None:
     """Stop the daemon and close its sockets. Engines are kept."""
-    _systemctl("stop", SERVICE, API_SOCKET, UI_SOCKET)
+    _act("stop", SERVICE, API_SOCKET, UI_SOCKET, as_json=as_json, said="Stopped. Engines run on.")
 
 
-def restart() -> None:
+def restart(as_json: Json = False) -> None:
     """Restart the daemon. Sockets stay open, running requests finish, engines are kept."""
-    _systemctl("restart", SERVICE)
+    _act("restart", SERVICE, as_json=as_json, said="Restarted. See: modelgrid status")
+
+
+def _act(verb: str, *names: str, as_json: bool, said: str) -> None:
+    _systemctl(verb, *names)
+    if as_json:
+        print_json(_properties())
+    else:
+        say(said)
 
 
 def show_status(as_json: Json = False) -> None:
     """Show what systemd says of the daemon. Exit status 1 when it does not run."""
-    names = ("ActiveState", "SubState", "MainPID", "ExecMainStatus", "UnitFileState", "ActiveEnterTimestamp")
-    text = _systemctl("show", "--property", ",".join(names), SERVICE, capture=True)
-    values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    values = _properties()
     if as_json:
         print_json(values)
     else:
-        for name in names:
-            say(f"{name}: {values.get(name, '—')}")
+        active = values.get("ActiveState", "unknown")
+        shape = STATE_STYLES.get({"inactive": "stopped"}.get(active, active), ("◌", ""))[0]
+        facts(
+            [
+                ("Service", f"{shape} {active} ({values.get('SubState', NOTHING)})"),
+                ("Since", values.get("ActiveEnterTimestamp") or NOTHING),
+                ("At boot", values.get("UnitFileState") or "not installed"),
+                ("Main process", {"0": NOTHING}.get(pid := values.get("MainPID", "0"), pid)),
+                ("Last exit", f"status {values.get('ExecMainStatus', NOTHING)}"),
+                ("Restarts", values.get("NRestarts", NOTHING)),
+            ]
+        )
+        if values.get("LoadState") == "not-found":
+            say("It is not installed. Install it with: modelgrid service enable")
+        elif active != "active":
+            say("Why: modelgrid service logs")
     if values.get("ActiveState") != "active":
         raise typer.Exit(1)
 
 
+def _properties() -> dict[str, str]:
+    text = _systemctl("show", "--property", ",".join(_PROPERTIES), SERVICE)
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
 def show_logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1)] = 200,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Lines from the end.")] = 200,
+    as_json: Json = False,
 ) -> None:
-    """Show the daemon's journal."""
+    """Show the daemon's journal; with --json as journalctl writes it, one object per line."""
     program = shutil.which("journalctl")
     if program is None:
         raise ServiceFailed("journalctl is not installed.", fix="Without systemd the daemon logs to its terminal.")
     argv = [program, "--unit", SERVICE, "--lines", str(lines), *(["--follow"] if follow else ["--no-pager"])]
+    argv += ["--output", "json"] if as_json else []
+    sys.stdout.flush()
     os.execv(program, argv)  # noqa: S606
 
 
 def show_unit(
-    context: typer.Context, user: Annotated[str, typer.Option(help="User to run as.")] = getpass.getuser()
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option(help="User to run as; default: whoever asks.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Print the units without installing them."""
-    for name, text in units(_facts(session_of(context), user)).items():
-        sys.stdout.write(f"# {name}\n{text}\n")
+    texts = units(_facts(session_of(context), user or getpass.getuser()))
+    if as_json:
+        print_json({"items": [{"name": name, "text": text} for name, text in texts.items()]})
+        return
+    sys.stdout.write("\n".join(f"# {name}\n{text}" for name, text in texts.items()))
 
 
 def _facts(session: Session, user: str) -> UnitFacts:
@@ -117,18 +182,46 @@ def _facts(session: Session, user: str) -> UnitFacts:
     program = Path(sys.argv[0]).resolve()
     if not program.is_file():
         raise InvalidConfig(f"The program {program} is not a file.", fix="Run the installed `modelgrid` command.")
+    if set(str(program)) & set("\"'\\"):
+        raise InvalidConfig(
+            f"systemd starts no program with quotes in its path ({program}).", fix="Install ModelGrid elsewhere."
+        )
+    cache = config.docker.model_cache_dir
+    state = session.state.absolute()
+    outside = cache if cache and not Path(cache).absolute().is_relative_to(state) else None
     return UnitFacts(
         program=str(program),
         config=str(session.config.absolute()),
-        state_dir=str(session.state.absolute()),
+        state_dir=str(state),
         api_address=_address(config.api.host, config.api.port),
         ui_address=_address(config.api.ui_host, config.api.ui_port),
         user=user,
+        model_cache_dir=outside,
     )
 
 
 def _address(host: str, port: int) -> str:
+    """Return an address as systemd.socket(5) takes it: names are not looked up there."""
+    if host == "localhost":
+        host = "127.0.0.1"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _account(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise InvalidInput(
+            f"There is no user {user!r} on this machine.",
+            fix=f"Make one with: useradd --system --home-dir /var/lib/modelgrid {user}",
+        ) from None
+
+
+def _give(state_dir: Path, account: pwd.struct_passwd) -> None:
+    """Make the state directory the service user's; what a daemon of another user left in it is left alone."""
+    for folder in (state_dir, state_dir / "run"):
+        if folder.stat().st_uid != account.pw_uid:
+            os.chown(folder, account.pw_uid, account.pw_gid)
 
 
 def _must_be_root() -> None:
@@ -136,16 +229,16 @@ def _must_be_root() -> None:
         raise Forbidden("Units can be installed by root only.", fix="Run it with sudo.")
 
 
-def _systemctl(*arguments: str, capture: bool = False) -> str:
+def _systemctl(*arguments: str) -> str:
+    """Run systemctl; return its output. Raises `ServiceFailed`."""
     program = shutil.which("systemctl")
     if program is None:
         raise ServiceFailed("systemd is not here.", fix="Run `modelgrid up` under the supervisor that is.")
     done = subprocess.run([program, *arguments], check=False, text=True, capture_output=True)
     if done.returncode != 0:
-        raise ServiceFailed(
-            f"systemctl {' '.join(arguments)} failed: {done.stderr.strip()}",
-            fix="`modelgrid service logs` may say why.",
-        )
-    if not capture and done.stdout:
-        say(done.stdout)
+        said = clean(done.stderr).strip() or f"exit status {done.returncode}"
+        fix = "`modelgrid service logs` may say why."
+        if "not been booted with systemd" in said or "Host is down" in said or "connect to bus" in said:
+            fix = "systemd does not run here. Run `modelgrid up` under the supervisor that does."
+        raise ServiceFailed(f"systemctl {arguments[0]} failed: {said}", fix=fix)
     return done.stdout

@@ -1,21 +1,21 @@
-"""What every command needs: where the daemon is, and its paths."""
+"""Where the daemon is, and its paths."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from modelgrid.config.file import default_config_path, default_state_dir
+from modelgrid.config.paths import default_config_path, default_state_dir
 from modelgrid.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from modelgrid.client.http import ModelGridClient
 
+CALL_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The options that stand before the command, and what follows from them."""
+    """What `--config`, `--state-dir`, `--url` and `--token` say; `None` where nothing was said."""
 
     config_path: Path | None = None
     state_dir: Path | None = None
@@ -30,17 +30,21 @@ class Session:
     def state(self) -> Path:
         return self.state_dir or default_state_dir()
 
-    def client(self) -> "ModelGridClient":
-        """Return a client of the daemon: the one at --url, else the local one. Raises `DaemonUnreachable`."""
+    def client(self, timeout_seconds: float = CALL_SECONDS) -> "ModelGridClient":
+        """Return a client of the daemon: the one at --url, else the local one.
+
+        Raises `DaemonUnreachable`, or `InvalidInput` when --url or --token cannot be used."""
         from modelgrid.client.http import ModelGridClient, local_client  # noqa: PLC0415  costs 0.1 s
 
         if self.url is None:
-            return local_client(self.state)
-        if self.token is None:
-            raise InvalidInput("--url needs a credential.", fix="Give --token, or set MODELGRID_TOKEN.")
-        return ModelGridClient(self.url, self.token)
-
-
-def session_of(context: typer.Context) -> Session:
-    session: Session = context.obj
-    return session
+            return local_client(self.state, timeout_seconds=timeout_seconds)
+        if not self.url.startswith(("http://", "https://")):
+            raise InvalidInput(
+                f"--url is {self.url!r}; expected http:// or https://.", fix="For example: --url http://gpu-1:8081"
+            )
+        if not self.token:
+            raise InvalidInput(
+                "--url needs a credential.",
+                fix="Give --token, or set MODELGRID_TOKEN; it is in the file `token` of that daemon's state directory.",
+            )
+        return ModelGridClient(self.url, self.token, timeout_seconds=timeout_seconds)

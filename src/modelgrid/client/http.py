@@ -13,7 +13,9 @@ from modelgrid.domain.errors import (
     Conflict,
     DaemonUnreachable,
     Forbidden,
+    InvalidConfig,
     InvalidInput,
+    LaunchRefused,
     ModelGridError,
     NotFound,
     RuntimeUnavailable,
@@ -31,14 +33,16 @@ TOKEN_FILE = "token"  # noqa: S105  a file name
 _ERRORS: Mapping[str, type[ModelGridError]] = {
     error.code: error
     for error in (
-        InvalidInput, Unauthenticated, Forbidden, NotFound, Conflict, StorageFull, StoreUnavailable, RuntimeUnavailable,
+        InvalidInput, InvalidConfig, LaunchRefused, Unauthenticated, Forbidden, NotFound, Conflict, StorageFull,
+        StoreUnavailable, RuntimeUnavailable,
     )
 }  # fmt: skip
 
 
-def local_client(state_dir: Path) -> "ModelGridClient":
+def local_client(state_dir: Path, *, timeout_seconds: float = 60.0) -> "ModelGridClient":
     """Return a client of the daemon that runs on this machine with `state_dir`.
 
+    The daemon is at an address of this machine, which no certificate names: none is checked.
     Raises `DaemonUnreachable` when none has been started there, or its token cannot be read."""
     try:
         token = (state_dir / TOKEN_FILE).read_text().strip()
@@ -48,23 +52,30 @@ def local_client(state_dir: Path) -> "ModelGridClient":
             f"No daemon has been started with the state directory {state_dir}.",
             fix="Start one with `modelgrid up` or `modelgrid service start`, or name another with --state-dir.",
         ) from None
-    except PermissionError:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(error, PermissionError):
+            raise DaemonUnreachable(
+                f"What a daemon wrote down in {state_dir} cannot be read: {error}.",
+                fix="Restart it with this state directory, or name another with --state-dir.",
+            ) from error
         raise DaemonUnreachable(
             f"The daemon's token in {state_dir} can be read by its own user only.",
             fix="Run this as that user, for example with sudo, or use --url and --token.",
         ) from None
-    return ModelGridClient(url, token)
+    return ModelGridClient(url, token, timeout_seconds=timeout_seconds, verify=False)
 
 
 class ModelGridClient:
     """Raises the `ModelGridError` that the daemon answered with, or `DaemonUnreachable`."""
 
-    def __init__(self, url: str, token: str, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, *, timeout_seconds: float = 60.0, verify: bool = True) -> None:
         self._url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=self._url + PREFIX,
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout_seconds,
+            # Reading the machine's certificates takes a while, and plain HTTP has no use for them.
+            verify=verify and url.startswith("https:"),
             trust_env=False,
         )
 
@@ -149,11 +160,16 @@ class ModelGridClient:
         return self._call("GET", f"/deployments/{_part(deployment)}/logs", params=query)
 
     def follow_logs(self, deployment: str, *, tail: int = 500) -> Iterator[dict[str, Any]]:
-        """Yield the last `tail` lines and then each new one, for ever."""
+        """Yield the last `tail` lines and then each new one, until the deployment is gone."""
         page = self.logs(deployment, tail=tail)
         while True:
             yield from page["items"]
             page = self.logs(deployment, after=page["next_after"], wait_seconds=20)
+            if not page["items"]:
+                try:
+                    self.deployment(deployment)
+                except NotFound:
+                    return
 
     def history(self, *, limit: int = 100) -> list[dict[str, Any]]:
         return self._items("/history", limit=limit)
@@ -201,25 +217,46 @@ class ModelGridClient:
     ) -> dict[str, Any]:
         try:
             response = self._http.request(method, path, params=dict(params or {}), json=body)
-        except httpx.HTTPError as error:
+        except httpx.ConnectError as error:
+            raise DaemonUnreachable(
+                f"No daemon answers at {self._url}: {str(error) or 'no connection'}.",
+                fix="Start it with `modelgrid up` or `modelgrid service start`; `modelgrid doctor` tells more.",
+            ) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise DaemonUnreachable(
                 f"The daemon at {self._url} does not answer ({type(error).__name__}).",
                 fix="`modelgrid service status` or the daemon's log tells why.",
             ) from error
-        if response.is_success:
+        if not response.is_success:
+            raise _error(response)
+        try:
             answer: dict[str, Any] = response.json() if response.content else {}
-            return answer
-        raise _error(response)
+        except ValueError:
+            raise _stranger(response) from None
+        return answer
 
 
 def _error(response: httpx.Response) -> ModelGridError:
     try:
         body = response.json()["error"]
-        code, message, fix, details = body["code"], body["message"], body.get("fix", ""), body.get("details", {})
-    except (ValueError, KeyError, TypeError):
-        return ModelGridError(f"The daemon answered {response.status_code} without saying why.")
-    known = _ERRORS.get(code, ModelGridError)
-    return known(message, fix=fix, **{str(key): value for key, value in details.items() if key != "fix"})
+        code, message, fix = str(body["code"]), str(body["message"]), str(body.get("fix", ""))
+        details = dict(body.get("details", {}))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _stranger(response)
+    if "type" in body:
+        return _stranger(response)  # the gateway's errors have one, as OpenAI's do
+    known = _ERRORS.get(code) or type("ApiError", (ModelGridError,), {"code": code, "status": response.status_code})
+    error: ModelGridError = known(message, fix=fix)
+    error.details = details
+    return error
+
+
+def _stranger(response: httpx.Response) -> ModelGridError:
+    return DaemonUnreachable(
+        f"What answers at {response.request.url.copy_with(raw_path=b'/')} is no console API (status "
+        f"{response.status_code}).",
+        fix="Give the console's address, whose port is api.uiPort (8081 unless set), not the gateway's.",
+    )
 
 
 def _part(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,31 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modelgrid.config.model import Config
+from modelgrid.config.model import REDACTED, Config
 from modelgrid.domain.errors import InvalidConfig
 
-SYSTEM_CONFIG = Path("/etc/modelgrid/config.json")
-SYSTEM_STATE = Path("/var/lib/modelgrid")
-
 _TOP_LEVEL_CONTEXT = "the top level"
-
-
-def default_config_path() -> Path:
-    """Return `$MODELGRID_CONFIG`, else the system file for root, else the one in the user's config folder."""
-    if named := os.environ.get("MODELGRID_CONFIG"):
-        return Path(named)
-    if os.geteuid() == 0:
-        return SYSTEM_CONFIG
-    return Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config"))) / "modelgrid" / "config.json"
-
-
-def default_state_dir() -> Path:
-    """Return `$MODELGRID_STATE_DIR`, else the system folder for root, else the one in the user's data folder."""
-    if named := os.environ.get("MODELGRID_STATE_DIR"):
-        return Path(named)
-    if os.geteuid() == 0:
-        return SYSTEM_STATE
-    return Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local" / "share"))) / "modelgrid"
 
 
 def load_config(path: Path, *, must_exist: bool = False) -> Config:
@@ -93,12 +73,21 @@ def problems_of(error: ValidationError) -> list[dict[str, str]]:
         expected = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             expected = f"unknown key{_nearest(item['loc'])}"
-        value = json.dumps(item["input"], default=str)
+        value = _shown(item["loc"], item["input"])
         if path in problems:
             problems[path]["expected"] += f", or: {expected}"
         else:
             problems[path] = {"path": path, "value": value[:120], "expected": expected}
     return list(problems.values())
+
+
+def _shown(location: Sequence[str | int], value: Any) -> str:
+    """Return a refused value as it may be shown: a secret never, a section by its keys, as secrets may be in it."""
+    if "sharedSecret" in location or "env" in location:
+        return REDACTED
+    if isinstance(value, Mapping):
+        return f"a section with {', '.join(map(str, value)) or 'nothing'}"
+    return json.dumps(value, default=str)
 
 
 def _document_path(location: Sequence[str | int]) -> list[str | int]:
@@ -119,8 +108,10 @@ def _nearest(location: Sequence[str | int]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace `path` by `text` so that a reader or a crash sees the old text or the new one, never a part."""
+def write_atomically(path: Path, text: str, *, mode: int = 0o600, owner: os.stat_result | None = None) -> None:
+    """Replace `path` by `text` so that a reader or a crash sees the old text or the new one, never a part.
+
+    `owner`: whose user and group the file gets; default: the caller's. Raises `OSError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -128,6 +119,8 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
             handle.write(text)
             handle.flush()
             os.fsync(handle.fileno())
+        if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, owner.st_uid, owner.st_gid)
         Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     except BaseException:
@@ -140,19 +133,37 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
         os.close(folder)
 
 
+def rewrite(path: Path, text: str) -> None:
+    """Replace a file as `write_atomically` does, keeping its mode and owner and what it is a link to.
+
+    Raises `InvalidConfig` when it cannot be written; nothing has changed then."""
+    real = path.resolve()
+    try:
+        before = real.stat() if real.exists() else None
+        write_atomically(real, text, mode=stat.S_IMODE(before.st_mode) if before else 0o600, owner=before)
+    except OSError as error:
+        raise InvalidConfig(
+            f"{path} cannot be written: {error.strerror}.", fix="Check its owner and mode, or run this with sudo."
+        ) from error
+
+
 def dump(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def set_value(document: dict[str, Any], dotted: str, value: Any) -> dict[str, Any]:
-    """Return `document` with the value at a dotted path replaced, sections created as needed; not validated."""
+def set_value(document: dict[str, Any], dotted: str, value: Any, *, above: str = "") -> dict[str, Any]:
+    """Return `document` with the value at a dotted path replaced, sections created as needed; not validated.
+
+    `above` is the path of `document` itself, for the error."""
     head, _, rest = dotted.partition(".")
     copy = dict(document)
     if rest:
         inner = copy.get(head, {})
         if not isinstance(inner, dict):
-            raise InvalidConfig(f"{head} is not a section.", fix="`modelgrid config schema` shows the structure.")
-        copy[head] = set_value(inner, rest, value)
+            raise InvalidConfig(
+                f"{above}{head} is not a section.", fix="`modelgrid config schema` shows the structure."
+            )
+        copy[head] = set_value(inner, rest, value, above=f"{above}{head}.")
     else:
         copy[head] = value
     return copy

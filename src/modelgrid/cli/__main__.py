@@ -1,0 +1,5 @@
+"""`python -m modelgrid.cli` is the `modelgrid` command."""
+
+from modelgrid.cli.main import main
+
+main()

@@ -1,0 +1,51 @@
+"""How a scheduling decision is shown: the need term by term, then each GPU with its reason in numbers."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from modelgrid.cli.output import LONGEST_MESSAGE, console, paragraph, print_json, short, show
+from modelgrid.domain.units import format_bytes
+
+
+def show_preview(preview: dict[str, Any], *, as_json: bool) -> None:
+    """Print where a wish would land, with every GPU that was looked at."""
+    if as_json:
+        print_json(preview)
+        return
+    if not preview["decisions"]:
+        show(f"{short(preview['model'])}: nothing would change.")
+    for decision in preview["decisions"]:
+        show_decision(decision)
+
+
+def show_decision(decision: dict[str, Any], to: Console = console, *, summary: bool = True) -> None:
+    """Print one scheduling decision; `summary` leads with its one sentence."""
+    placed = decision["node"] is not None
+    mark, style = ("●", "green") if placed else ("✕", "red")
+    if summary:
+        paragraph(f"{mark} {decision['summary']}", hang=2, style=style, to=to)
+    terms = decision["need"]["terms"]
+    gpus = decision["need"]["gpu_count"]
+    total = sum(term["bytes"] for term in terms)
+    per = "needed of the host's memory" if gpus == 0 else "needed on each GPU" if gpus > 1 else "needed on the GPU"
+    if terms:
+        show(Text(f"  {format_bytes(total):>9}  ").append(per, style="bold"), to=to)
+        widest = max(len(short(term["name"])) for term in terms)
+        for term in terms:
+            line = Text(f"  {format_bytes(term['bytes']):>9}  {short(term['name']):<{widest}}")
+            _with_remark(line, short(term["formula"], LONGEST_MESSAGE), to)
+    for verdict in decision["verdicts"]:
+        where = " ".join(short(part) for part in (verdict["node"], verdict["gpu"]) if part)
+        sign = "●" if verdict["chosen"] else "○"
+        paragraph(f"{sign} {where}: {verdict['reason']}", indent=2, hang=2, to=to)
+
+
+def _with_remark(line: Text, remark: str, to: Console) -> None:
+    """Print a line with a dim remark after it, or below it when the window is too narrow for both."""
+    if not to.is_terminal or line.cell_len + 2 + len(remark) <= to.width:
+        show(line.append(f"  {remark}", style="dim"), to=to)
+    else:
+        show(line, to=to)
+        paragraph(remark, indent=13, style="dim", to=to)

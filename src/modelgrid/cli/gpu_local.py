@@ -1,0 +1,113 @@
+"""GPUs and drivers read from this machine itself: before the first start of a daemon, or while none answers.
+
+The answers have the shape of the API's, so that they are shown and printed alike."""
+
+import asyncio
+import platform
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from modelgrid.cli.session import Session
+from modelgrid.client.http import ModelGridClient
+from modelgrid.domain.errors import DaemonUnreachable, ModelGridError, NotFound
+from modelgrid.domain.gpu import DriverReport, GpuVendor
+
+if TYPE_CHECKING:
+    from modelgrid.adapters.gpu_reader import GpuReader
+
+NOTE = "No daemon answers here; this was read from the machine itself."
+
+Answer = TypeVar("Answer")
+
+
+def ask_or_read(
+    session: Session, ask: Callable[[ModelGridClient], Answer], read: Callable[[], Answer]
+) -> tuple[Answer, bool]:
+    """Return the daemon's answer; when no daemon runs on this machine, what `read` returns, and `True`.
+
+    A daemon elsewhere (`--url`) that does not answer is an error: this machine is not the one that was meant."""
+    try:
+        with session.client() as client:
+            return ask(client), False
+    except DaemonUnreachable:
+        if session.url is not None:
+            raise
+        return read(), True
+
+
+def read_gpus() -> dict[str, Any]:
+    """Return every GPU of this machine and, in `problem`, which vendor's could not be read."""
+
+    async def read() -> dict[str, Any]:
+        items: list[dict[str, Any]] = []
+        problems: list[str] = []
+        async for reader in _readers():
+            try:
+                gpus = await reader.read()
+            except ModelGridError as error:
+                problems.append(str(error))
+                continue
+            items += [_gpu_view(msgspec.to_builtins(gpu)) for gpu in gpus]
+        return {"items": items, "problem": "; ".join(problems), "simulated": False}
+
+    return asyncio.run(read())
+
+
+def _gpu_view(gpu: Any) -> dict[str, Any]:
+    return {
+        "node": platform.node(),
+        "gpu": gpu,
+        "stale": False,
+        "problem": "",
+        "assigned_to": None,
+        "deployments": [],
+    }
+
+
+def read_drivers() -> list[dict[str, Any]]:
+    """Return what is installed for each vendor. A vendor that cannot be read is reported with that as its fault."""
+
+    async def read() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        async for reader in _readers():
+            try:
+                report = msgspec.to_builtins(await reader.drivers())
+            except ModelGridError as error:
+                issue = {"code": error.code, "message": error.message, "fix": error.fix}
+                report = msgspec.to_builtins(DriverReport(vendor=reader.vendor, hardware_present=True, installed=False))
+                report["issues"] = [issue]
+            found.append(report)
+        return found
+
+    return asyncio.run(read())
+
+
+def driver_report(vendor: GpuVendor | None) -> DriverReport:
+    """Return the report of a vendor; `None`: of the first whose hardware is here.
+
+    Raises `NotFound` when there is no such hardware to choose by, `GpuProbeFailed` when it cannot be read."""
+
+    async def read() -> DriverReport:
+        async for reader in _readers():
+            if reader.hardware_present() if vendor is None else reader.vendor is vendor:
+                return await reader.drivers()
+        raise NotFound(
+            "No GPU of NVIDIA, AMD or Intel is in this machine.", fix="Name one with --vendor to see its steps."
+        )
+
+    return asyncio.run(read())
+
+
+async def _readers() -> AsyncIterator["GpuReader"]:
+    # Adapters are loaded here only: reading this machine is all that is local about these verbs.
+    from modelgrid.adapters.gpu_reader import host_readers  # noqa: PLC0415
+
+    readers = host_readers()
+    try:
+        for reader in readers:
+            yield reader
+    finally:
+        for reader in readers:
+            await reader.close()

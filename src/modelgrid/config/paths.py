@@ -1,0 +1,25 @@
+"""Where configuration and state are when nobody says otherwise. Standard library only: every command asks for it."""
+
+import os
+from pathlib import Path
+
+SYSTEM_CONFIG = Path("/etc/modelgrid/config.json")
+SYSTEM_STATE = Path("/var/lib/modelgrid")
+
+
+def default_config_path() -> Path:
+    """Return `$MODELGRID_CONFIG`, else the system file for root, else the one in the user's config folder."""
+    if named := os.environ.get("MODELGRID_CONFIG"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return SYSTEM_CONFIG
+    return Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config"))) / "modelgrid" / "config.json"
+
+
+def default_state_dir() -> Path:
+    """Return `$MODELGRID_STATE_DIR`, else the system folder for root, else the one in the user's data folder."""
+    if named := os.environ.get("MODELGRID_STATE_DIR"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return SYSTEM_STATE
+    return Path(os.environ.get("XDG_DATA_HOME", str(Path.home() / ".local" / "share"))) / "modelgrid"

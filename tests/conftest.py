@@ -1,0 +1,28 @@
+"""For the whole tree: `pytest -m engines` sets the test bed up once, before the first of its tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENGINE_TESTS = Path(__file__).parent / "engines"
+SETUP = ENGINE_TESTS / "setup" / "engines.py"
+CONTAINER_PARTS = ("docker", "registry", "image", "podman")
+VLLM_PARTS = ("vllm", "model", "vllm-image")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Cold it takes minutes, which then are no test's time, and it says how far it is. A part that cannot be had does
+    not keep the others away; the tests that need it say what is missing."""
+    config = session.config
+    if config.option.markexpr != "engines" or config.option.collectonly or hasattr(config, "workerinput"):
+        return
+    chosen = [item for item in session.items if item.get_closest_marker("engines")]
+    parts = CONTAINER_PARTS if chosen else ()
+    if any(item.path.is_relative_to(ENGINE_TESTS) for item in chosen):
+        parts += VLLM_PARTS
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        for part in parts:
+            subprocess.run([sys.executable, SETUP, part], check=False, stdin=subprocess.DEVNULL)
