@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelgrid.adapters.clock_system import SystemClock
+from modelgrid.adapters.mounts import check_mounts
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import open_store
 from modelgrid.composition import (
@@ -17,6 +18,7 @@ from modelgrid.composition import (
     gpu_sources,
     launch_settings,
     model_cache_dir,
+    mount_roots,
     real_gpu_readers,
 )
 from modelgrid.config.model import Config
@@ -41,7 +43,7 @@ from modelgrid.services.launches import Launches
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.node import LocalNode
 from modelgrid.services.node_status import NodeStatusService
-from modelgrid.services.ports import allocate_port
+from modelgrid.services.ports import EnginePorts
 from modelgrid.services.readiness import ReadinessProbe
 from modelgrid.services.reconciler import Reconciler
 from modelgrid.services.registry import DeploymentRegistry
@@ -141,7 +143,10 @@ class Assembly:
         self.catalog = CatalogService(
             catalog_sources(config, state_dir, clock), clock, lambda _: self.catalog_changed.notify()
         )
-        self.targets = TargetService(store, self.catalog, clock, base.secrets)
+        roots = mount_roots(config, state_dir)
+        self.targets = TargetService(
+            store, self.catalog, clock, base.secrets, check_mounts=lambda mounts: check_mounts(mounts, roots)
+        )
         self.keys = ApiKeyService(store, clock, base.secrets)
         self.accounts = AccountService(store, clock, base.secrets, state_dir / INITIAL_PASSWORD_FILE)
         self.node_status = NodeStatusService(store, clock)
@@ -181,6 +186,7 @@ class Assembly:
             inventory=lambda: base.gpus.inventory,
             settings=launch_settings(config, state_dir, base.platform),
         )
+        ports = EnginePorts(self._held_ports, base.secrets.integer(32))
         self.keepers = Keepers(
             KeeperTools(
                 registry=self.registry,
@@ -190,7 +196,7 @@ class Assembly:
                 live=self.live,
                 probe=self.probe,
                 clock=clock,
-                allocate_port=lambda: allocate_port(self._held_ports),
+                allocate_port=ports.allocate,
                 launch=launches.launch,
                 names=launches.names,
                 in_flight=self.gateways.in_flight,

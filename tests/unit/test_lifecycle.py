@@ -88,6 +88,12 @@ WALK: list[tuple[str, dict[str, Any], Step, DeploymentState]] = [
         Step.ARCHIVE,
         DeploymentState.STOPPED,
     ),
+    (
+        "stopped while it was being started",
+        {"placement": PLACED, "attempt": 1, "pulled_at": 2.0, "intent": Intent.STOP},
+        Step.STOP,
+        DeploymentState.STOPPED,
+    ),
     ("remove before it was placed", {"intent": Intent.REMOVE}, Step.ARCHIVE, DeploymentState.STOPPED),
     (
         "failed once",

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 from modelgrid.decide.restart import (
     EXTERNAL_DELAY_SECONDS,
@@ -37,7 +38,7 @@ def delay(deployment: Deployment) -> float:
 def test_delays_double_and_stay_below_the_cap() -> None:
     delays = [delay(failed(times)) for times in range(1, GIVE_UP_AFTER)]
     assert 1.6 <= delays[0] <= 2.4
-    assert all(later > earlier for earlier, later in zip(delays, delays[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(delays))
     assert max(delays) <= LONGEST_DELAY_SECONDS
 
 

@@ -10,6 +10,11 @@ from modelgrid.domain.access import ApiKey, KeyLimits
 
 router = APIRouter(tags=["access"])
 
+LARGEST_LIMIT = 1_000_000_000
+"""Per minute or at once. Gateways take 64 bits; nobody means more than this."""
+LATEST = 253_402_300_799
+"""The last second of the year 9999, the latest that a date can show."""
+
 
 class ApiKeyView(BaseModel):
     id: str
@@ -36,11 +41,11 @@ class ApiKeyList(BaseModel):
 
 class ApiKeyBody(BaseModel, extra="forbid"):
     label: str
-    expires_at: float | None = Field(None, description="Unix seconds; null: does not expire.")
+    expires_at: float | None = Field(None, ge=0, le=LATEST, description="Unix seconds; null: does not expire.")
     models: tuple[str, ...] | None = Field(None, description="Models it may use; null: all.")
-    requests_per_minute: int | None = Field(None, ge=1)
-    tokens_per_minute: int | None = Field(None, ge=1)
-    concurrent_requests: int | None = Field(None, ge=1)
+    requests_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
+    tokens_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
+    concurrent_requests: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
 
 
 class PasswordBody(BaseModel, extra="forbid"):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from modelgrid.api.context import Caller, Context, Services
-from modelgrid.api.events import EventView, event_view
+from modelgrid.api.events import Cursor, EventView, event_view
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import PullProgress
@@ -179,7 +179,7 @@ async def remove_deployment(services: Context, caller: Caller, deployment: str) 
 async def deployment_logs(
     services: Context,
     deployment: str,
-    after: Annotated[int | None, Query(ge=0)] = None,
+    after: Cursor | None = None,
     tail: Annotated[int, Query(ge=0, le=5000)] = 500,
     wait: Annotated[float, Query(ge=0, le=30)] = 0,
 ) -> LogPage:
@@ -196,6 +196,8 @@ async def deployment_logs(
     if after is None:
         found = log.tail(tail)
     else:
+        if after >= log.next_number:
+            after = 0  # counted by an earlier daemon: lines are numbered anew since
         if wait:
             await log.wait_after(after, wait)
         found = log.after(after, 5000)
@@ -207,7 +209,7 @@ async def deployment_logs(
 async def deployment_events(
     services: Context,
     deployment: str,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Cursor = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
 ) -> EventPage:
     """Return the timeline, oldest first; also of a deployment that is gone."""
@@ -225,9 +227,10 @@ async def list_history(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: float | None = None,
 ) -> HistoryList:
-    """Return deployments that ended, newest first, without their log lines."""
+    """Return deployments that ended, newest first, without their log lines. One that was started again is left out."""
     records = await services.store.history(limit=limit, before=before)
-    return HistoryList(items=[_history_view(services, record) for record in records])
+    ended = [record for record in records if not _lives_again(services, record)]
+    return HistoryList(items=[_history_view(services, record) for record in ended])
 
 
 @router.get("/history/{deployment}")
@@ -236,6 +239,14 @@ async def show_history(services: Context, deployment: str) -> HistoryView:
     record = await services.store.history_record(deployment)
     view = _history_view(services, record)
     return view.model_copy(update={"last_lines": _kept_lines(record)})
+
+
+def _lives_again(services: Services, record: HistoryRecord) -> bool:
+    present = services.registry.find(record.deployment.id)
+    if present is None:
+        return False
+    state = classify(present, services.clock.now()).state
+    return state not in {DeploymentState.STOPPED, DeploymentState.FAILED}
 
 
 def _history_view(services: Services, record: HistoryRecord) -> HistoryView:

@@ -10,6 +10,9 @@ from modelgrid.domain.event import Event, Level, Subject
 
 router = APIRouter(tags=["events"])
 
+Cursor = Annotated[int, Query(ge=0, le=2**63 - 1)]
+"""A sequence number that was given out before; the databases count to here."""
+
 
 class EventView(BaseModel):
     seq: int
@@ -47,7 +50,7 @@ async def list_events(
     services: Context,
     subject: Subject | None = None,
     subject_id: str | None = None,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Cursor = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     newest_first: bool = True,
 ) -> EventList:

@@ -159,7 +159,7 @@ async def list_targets(services: Context) -> TargetList:
 async def preview_target(services: Context, body: PreviewBody) -> Preview:
     """Return what `PUT targets/{model}` would do, per GPU, without doing it."""
     entry = services.targets.entry_of(body.model)
-    decisions = services.preview.decisions(to_request(body.model, body))
+    decisions = await services.preview.decisions(to_request(body.model, body))
     return Preview(model=entry.id, decisions=decisions)
 
 

@@ -42,23 +42,30 @@ def next_step(deployment: Deployment, now: float, *, drain_seconds: float) -> Ne
     if deployment.removed_at is not None:
         return Next(step=Step.IDLE)
     if deployment.intent is not Intent.RUN:
-        if deployment.engine is not None:
-            return _end_engine(deployment, now, drain_seconds)
-        return Next(step=Step.ARCHIVE if deployment.intent is Intent.REMOVE else Step.IDLE)
+        return _towards_the_end(deployment, now, drain_seconds)
     if deployment.placement is None:
         return Next(step=Step.IDLE)
-    if deployment.restart_requested:
-        if deployment.engine is not None:
-            return _end_engine(deployment, now, drain_seconds)
+    if deployment.restart_requested and deployment.engine is not None:
+        return _end_engine(deployment, now, drain_seconds)
+    if deployment.restart_requested or deployment.attempt == 0:
         return Next(step=Step.BEGIN)
-    if deployment.attempt == 0:
-        return Next(step=Step.BEGIN)
-    if awaits_restart(deployment):
-        at = restart(deployment).at
-        if at is None:
-            return Next(step=Step.IDLE)
-        return Next(step=Step.WAIT, until=at) if now < at else Next(step=Step.BEGIN)
-    return _towards_running(deployment)
+    return _after_failure(deployment, now) if awaits_restart(deployment) else _towards_running(deployment)
+
+
+def _towards_the_end(deployment: Deployment, now: float, drain_seconds: float) -> Next:
+    if deployment.engine is not None:
+        return _end_engine(deployment, now, drain_seconds)
+    if deployment.pulled_at is not None and deployment.engine_gone_at is None:
+        # A start may have been cut off between the engine and the record of it.
+        return Next(step=Step.STOP)
+    return Next(step=Step.ARCHIVE if deployment.intent is Intent.REMOVE else Step.IDLE)
+
+
+def _after_failure(deployment: Deployment, now: float) -> Next:
+    at = restart(deployment).at
+    if at is None:
+        return Next(step=Step.IDLE)
+    return Next(step=Step.WAIT, until=at) if now < at else Next(step=Step.BEGIN)
 
 
 def _end_engine(deployment: Deployment, now: float, drain_seconds: float) -> Next:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from modelgrid.decide.promises import holds_place
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, NotFound
 from modelgrid.domain.event import Event, Subject
@@ -10,6 +11,7 @@ from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.target import Origin
 from modelgrid.ports.clock import Clock
 from modelgrid.services.events import EventMaker
+from modelgrid.services.failpoints import failpoint
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
@@ -29,7 +31,7 @@ class DeploymentActions:
             if present.intent is Intent.RUN and not present.failures:
                 return present
             # Whoever was stopped gave its place away: it has to be placed anew.
-            placement = present.placement if present.engine is not None else None
+            placement = present.placement if holds_place(present) else None
             return replace(
                 self._wish(present, Intent.RUN, "start requested", by), restart_requested=True, placement=placement
             )
@@ -79,6 +81,7 @@ class DeploymentActions:
 
         async with self._targets.together:
             removed = await self._apply(deployment_id, leaving, "remove_requested", "remove requested", by)
+            failpoint("dismissed")
             target = next((item for item in self._targets.all() if item.name == present.target), None)
             if target is not None and target.replicas > 1:
                 await self._targets.scale(target.name, target.replicas - 1, by=by)

@@ -95,6 +95,7 @@ async def await_ready(kept: Kept, deployment: Deployment) -> None:
         silent_since = kept.tools.clock.monotonic()
         lines = kept.log.next_number
         while not ended.done():
+            await kept.end_trouble(runtime, ref)
             if await answers(kept, deployment, ref):
                 await became_ready(kept, deployment)
                 return

@@ -159,7 +159,8 @@ class Doctor:
     def _catalog_check(self) -> Check:
         notes = [f"{source.name}: {source.problem}" for source in self._catalog.sources if source.problem]
         if notes:
-            return Check(name="catalog", result=Result.WARNING, message="; ".join(notes), fix="modelgrid model refresh")
+            fix = "The entries in use stay. On a machine without the internet set models.registryUrl to null."
+            return Check(name="catalog", result=Result.WARNING, message="; ".join(notes), fix=fix)
         return Check(name="catalog", result=Result.OK, message=f"{len(self._catalog.entries)} models")
 
 

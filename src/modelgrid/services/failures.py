@@ -1,5 +1,6 @@
 """A failed attempt: its diagnosis, its last lines, and what comes next."""
 
+import asyncio
 from dataclasses import replace
 
 import structlog
@@ -11,6 +12,7 @@ from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import EngineExit
 from modelgrid.domain.event import Level
 from modelgrid.domain.units import format_duration
+from modelgrid.services.failpoints import failpoint
 from modelgrid.services.kept import Kept
 
 log = structlog.get_logger()
@@ -31,7 +33,14 @@ async def kill_hung(kept: Kept, deployment: Deployment, why: str) -> None:
 
 
 async def failed(kept: Kept, deployment: Deployment, ended: EngineExit) -> None:
-    """Record one failed attempt with its diagnosis, and keep its last lines."""
+    """Record one failed attempt with its diagnosis, and keep its last lines.
+
+    Recording the failure is itself a change that breaks off the keeper's step; the lines are kept all the same."""
+    await asyncio.shield(_record(kept, deployment, ended))
+
+
+async def _record(kept: Kept, deployment: Deployment, ended: EngineExit) -> None:
+    failpoint("failed")
     lines = [line.text for line in kept.lines_of_attempt()]
     failure = Failure(
         attempt=deployment.attempt,
@@ -65,6 +74,7 @@ async def failed(kept: Kept, deployment: Deployment, ended: EngineExit) -> None:
         ),
         tuple(events),
     )
+    failpoint("failure_recorded")
     log.warning("engine failed", deployment=kept.id, attempt=failure.attempt, reason=why.reason)
     await kept.keep_last_lines(saved, why.reason)
 

@@ -7,9 +7,10 @@ import structlog
 
 from modelgrid.config.model import ApiConfig
 from modelgrid.decide.routing_table import model_routes
+from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.model import CatalogEntry
-from modelgrid.domain.routing import GatewayReport, GatewaySettings, KeyGrant, RoutingTable
+from modelgrid.domain.routing import GatewayReport, GatewaySettings, KeyGrant, ReplicaState, RoutingTable
 from modelgrid.gateway.link import ControlLink
 from modelgrid.ports.clock import Clock
 from modelgrid.services.api_keys import ApiKeyService
@@ -18,6 +19,9 @@ from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
 REPORT_FRESH_SECONDS = 3.0
+WANTED_FRESH_SECONDS = 30.0
+"""A request older than this does not bring its model up any more: its client has gone, and the model may have been
+removed since on purpose."""
 
 log = structlog.get_logger()
 
@@ -49,8 +53,15 @@ class GatewayService:
         self._auto_deploy = auto_deploy
         self._generation = 0
         self._changed = asyncio.Event()
-        self._reports: dict[str, tuple[float, GatewayReport]] = {}
+        self._reports: dict[tuple[str, int], tuple[float, GatewayReport]] = {}
+        """The newest report of each gateway process and when it came. While the daemon rolls, the old and the new
+        process of one index report side by side."""
         self._reported = asyncio.Event()
+        self._withdrawn: dict[DeploymentId, int] = {}
+        """Generation since which a replica is given no new requests."""
+        self._brought_up: dict[str, float] = {}
+        """Time of the request that last brought a model up."""
+        self._trouble = ""
 
     async def start(self) -> None:
         """Listen for gateways and publish the first table."""
@@ -73,7 +84,13 @@ class GatewayService:
                 self._publish()
             if reported in done:
                 self._reported.clear()
-                await self._act_on_reports()
+                try:
+                    await self._act_on_reports()
+                    self._trouble = ""
+                except ModelGridError as error:  # the next report, a second later, says it all again
+                    if self._trouble != error.message:
+                        log.warning("reports of gateways not taken over", error=str(error))
+                    self._trouble = error.message
 
     async def close(self) -> None:
         await self._link.close()
@@ -84,15 +101,23 @@ class GatewayService:
         return tuple(report for at, report in self._reports.values() if now - at <= REPORT_FRESH_SECONDS)
 
     def in_flight(self, deployment: DeploymentId) -> int | None:
-        """Return the requests running on a replica; `None` unless every fresh report is of the newest table."""
-        fresh = self.reports()
-        if not fresh or any((r.epoch, r.generation) != (self._epoch, self._generation) for r in fresh):
+        """Return the requests running on a replica that takes no new ones; `None` while a gateway that reports may
+        still send it some, because it has not said yet that it took over the table which withdrew the replica."""
+        fresh, since = self.reports(), self._withdrawn.get(deployment)
+        if not fresh or since is None or any(r.epoch != self._epoch or r.generation < since for r in fresh):
             return None
         return sum(outcome.in_flight for r in fresh for outcome in r.outcomes if outcome.replica == deployment)
 
     def _publish(self) -> None:
         self._generation += 1
-        self._link.publish(self._table())
+        table = self._table()
+        ready = {item.id for route in table.models for item in route.replicas if item.state is ReplicaState.READY}
+        self._withdrawn = {
+            item.id: self._withdrawn.get(item.id, self._generation)
+            for item in self._registry.all()
+            if item.id not in ready
+        }
+        self._link.publish(table)
 
     def _table(self) -> RoutingTable:
         deployable: tuple[CatalogEntry, ...] = self._catalog.entries if self._auto_deploy else ()
@@ -126,12 +151,24 @@ class GatewayService:
         )
 
     def _take_report(self, report: GatewayReport) -> None:
-        self._reports[report.gateway] = (self._clock.monotonic(), report)
+        now = self._clock.monotonic()
+        silent = [key for key, (at, _) in self._reports.items() if now - at > REPORT_FRESH_SECONDS]
+        for key in silent:
+            del self._reports[key]
+        self._reports[report.gateway, report.pid] = (now, report)
         self._reported.set()
 
     async def _act_on_reports(self) -> None:
         for report in self.reports():
-            await self._keys.used(report.key_last_used)
             if self._auto_deploy:
-                for model in report.wanted_models:
-                    await self._targets.want(model)
+                for model, at in report.wanted_models.items():
+                    await self._bring_up(model, at)
+            await self._keys.used(report.key_last_used)
+
+    async def _bring_up(self, model: str, at: float) -> None:
+        """Deploy a model that was asked for at `at`. Gateways repeat what they heard once; each request counts once,
+        so that a model which was removed afterwards stays away until it is asked for again."""
+        if at <= self._brought_up.get(model, 0.0) or self._clock.now() - at > WANTED_FRESH_SECONDS:
+            return
+        await self._targets.want(model)
+        self._brought_up[model] = at

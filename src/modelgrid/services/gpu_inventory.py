@@ -105,6 +105,8 @@ class GpuInventoryService:
 
     async def _refresh(self, slot: _Slot) -> None:
         async with slot.lock:
+            # A reading is as old as its beginning: what was loaded meanwhile may or may not be in it.
+            began = self._clock.now()
             try:
                 gpus = await slot.source.read()
             except ModelGridError as error:
@@ -114,7 +116,7 @@ class GpuInventoryService:
                     )
                 slot.problem = error.message
             else:
-                slot.gpus, slot.taken_at, slot.problem = gpus, self._clock.now(), ""
+                slot.gpus, slot.taken_at, slot.problem = gpus, began, ""
         self._publish()
 
     async def _report(self, source: GpuSource) -> DriverReport:

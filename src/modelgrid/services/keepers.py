@@ -1,13 +1,16 @@
 """One keeper for each deployment that is placed on this node, for as long as it has a row."""
 
 import asyncio
+from collections.abc import Collection, Iterator
 
 import structlog
 
+from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.services.keeper import Keeper
 from modelgrid.services.kept import KeeperTools
+from modelgrid.services.registry import DeploymentRegistry
 
 SWEEP_EVERY_SECONDS = 300.0
 
@@ -45,7 +48,7 @@ class Keepers:
 
     async def sweep(self) -> None:
         """Remove engines of ours that no deployment stands behind, wherever a runtime answers."""
-        keep = {deployment.id for deployment in self._tools.registry.all()}
+        keep = _EnginesInUse(self._tools.registry)
         for runtime in self._tools.runtimes.values():
             try:
                 for orphan in await runtime.sweep(keep):
@@ -64,3 +67,27 @@ class Keepers:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _EnginesInUse(Collection[DeploymentId]):
+    """The deployments whose engine must stay, as they are at the moment of asking: a runtime may take long to list its
+    engines, and a deployment that began meanwhile is no orphan."""
+
+    def __init__(self, registry: DeploymentRegistry) -> None:
+        self._registry = registry
+
+    def __contains__(self, deployment_id: object) -> bool:
+        found = self._registry.find(DeploymentId(str(deployment_id)))
+        return found is not None and _uses_an_engine(found)
+
+    def __iter__(self) -> Iterator[DeploymentId]:
+        return (item.id for item in self._registry.all() if _uses_an_engine(item))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _uses_an_engine(deployment: Deployment) -> bool:
+    """One that is to stop and has no engine on record may still have one: of a start during which it was stopped,
+    and whose outcome a crash kept from being recorded. Nobody but the sweep would ever end it."""
+    return deployment.engine is not None or deployment.intent is Intent.RUN

@@ -4,6 +4,7 @@ The keeper makes one `Kept` per deployment; the modules `bring_up`, `watch_over`
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import structlog
 
 from modelgrid.decide.progress import StartProgress, advance
 from modelgrid.domain.deployment import Deployment
-from modelgrid.domain.engine import EngineLaunch, EngineRef, LogLine
+from modelgrid.domain.engine import EngineLaunch, EngineRef, EngineState, LogLine
 from modelgrid.domain.errors import RuntimeUnavailable
 from modelgrid.domain.event import Event, Level, Subject
 from modelgrid.domain.history import KEPT_LOG_LINES, HistoryRecord
@@ -21,7 +22,7 @@ from modelgrid.domain.target import RuntimeKind
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.runtime import Runtime
 from modelgrid.ports.store import Store
-from modelgrid.services.engine_logs import EngineLogs
+from modelgrid.services.engine_logs import BUFFERED_LINES, EngineLogs
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.readiness import ReadinessProbe
 from modelgrid.services.registry import DeploymentRegistry
@@ -30,6 +31,8 @@ RETRY_SECONDS = 2.0
 """Pause before asking again a runtime or a store that does not answer."""
 LAST_LINES_SECONDS = 2.0
 """The last lines of an ended engine say why it died; they may still be on their way so long."""
+_OUR_PROBE = re.compile(r'"GET /health HTTP/1\.[01]" 200')
+"""In vLLM's access log. Asked every few seconds, it would push all else out of the lines that are kept."""
 
 log = structlog.get_logger()
 
@@ -132,6 +135,11 @@ class Kept:
             ),
         )
 
+    async def end_trouble(self, runtime: Runtime, ref: EngineRef) -> None:
+        """Take back what is shown as trouble if the runtime answers again: the step under way may last for days."""
+        if self.live.trouble and (await runtime.inspect(ref)).state is not EngineState.UNKNOWN:
+            self.live.trouble, self.live.trouble_since = "", None
+
     def follow(self, runtime: Runtime, ref: EngineRef) -> None:
         """Keep the engine's output coming into the log; one follower per engine."""
         if self._followed == ref and self.follower is not None and not self.follower.done():
@@ -145,8 +153,8 @@ class Kept:
         seen = self.log.last.at if self.log.last else 0.0
         while True:
             try:
-                async for line in runtime.logs(ref, tail=KEPT_LOG_LINES, follow=True):
-                    if line.at > seen:
+                async for line in runtime.logs(ref, tail=BUFFERED_LINES, follow=True):
+                    if line.at > seen and not _OUR_PROBE.search(line.text):
                         self._take(line)
             except RuntimeUnavailable as error:
                 log.info("log stream interrupted", deployment=self.id, error=error.message)

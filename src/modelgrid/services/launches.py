@@ -42,7 +42,7 @@ class Launches:
             )
         gpus = [present[gpu] for gpu in placement.gpus]
         need = placement.decision.need
-        smallest = min((gpu.vram_total_bytes for gpu in gpus), default=0)
+        largest = max((gpu.vram_total_bytes for gpu in gpus), default=0)
         return engine_launch(
             deployment,
             self._catalog.find(deployment.model),
@@ -51,7 +51,7 @@ class Launches:
             self._targets.opened_env(deployment.spec),
             attempt=deployment.attempt,
             port=deployment.port,
-            utilization=gpu_memory_utilization(need, smallest) if gpus else None,
+            utilization=gpu_memory_utilization(need, largest) if gpus else None,
             reserved_bytes=need.per_gpu_bytes,
         )
 

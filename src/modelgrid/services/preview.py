@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from modelgrid.decide.effects import CreateDeployment
 from modelgrid.decide.reconcile import reconcile
-from modelgrid.decide.spec_rules import check_spec
 from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision
 from modelgrid.domain.target import Origin, RuntimeKind, Target
@@ -33,12 +32,12 @@ class PreviewService:
         self._default_runtime = default_runtime
         self._clock = clock
 
-    def decisions(self, request: TargetRequest) -> tuple[Decision, ...]:
+    async def decisions(self, request: TargetRequest) -> tuple[Decision, ...]:
         """Return the decision of each deployment that the wish would create. Changes nothing.
 
         Raises what `TargetService.ensure` would raise for it."""
-        check_spec(request.spec)
         entry = self._targets.entry_of(request.model)
+        await self._targets.check(request)
         now = self._clock.now()
         present = next((item for item in self._targets.all() if item.name == entry.id), None)
         # Sealed values differ at each sealing: an unchanged environment must not look like a change here.

@@ -20,6 +20,7 @@ from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.events import EventMaker
+from modelgrid.services.failpoints import failpoint
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
@@ -125,6 +126,7 @@ class Reconciler:
         new = _placed(new, decision, now) if decision.placed else replace(new, refusal=decision)
         events = [self._event(new.id, "created", f"for target {new.target}"), self._landing(new.id, decision)]
         await self._registry.create(new, events)
+        failpoint("created")
         log.info("deployment created", deployment=new.id, decision=decision.summary)
 
     async def _place(self, deployment: DeploymentId, decision: Decision) -> None:

@@ -8,7 +8,7 @@ import structlog
 
 from modelgrid.config.model import Config, ContainerConfig
 from modelgrid.decide.launch import check_launchable
-from modelgrid.decide.spec_rules import check_name, check_spec
+from modelgrid.decide.spec_rules import check_constraints, check_name, check_spec
 from modelgrid.domain.errors import Conflict, InvalidInput, ModelGridError, NotFound
 from modelgrid.domain.event import Subject
 from modelgrid.domain.ids import GpuId, ModelId
@@ -173,6 +173,7 @@ class TargetService:
     async def check(self, request: TargetRequest) -> None:
         """Raise what is wrong with a request by itself: `InvalidInput`, or `LaunchRefused` for a mount."""
         check_spec(request.spec)
+        check_constraints(request.constraints)
         _check_replicas(request.replicas)
         check_launchable(request.spec, self._catalog.find(request.model), model=request.model)
         if request.spec.mounts:
@@ -207,7 +208,9 @@ class TargetService:
         return await self._save(target, "changed" if present else "created", said, by, expected_revision)
 
     async def _save(self, target: Target, kind: str, said: str, by: str, expected_revision: int | None) -> Target:
-        event = self._event(target.name, kind, said, by=by)
+        # Code of a repository runs with the engine's rights: who opted in to it is on the record.
+        trusts = target.spec.trust_remote_code
+        event = self._event(target.name, kind, said, by=by, trust_remote_code=trusts)
         saved = await self._store.put_target(target, expected_revision=expected_revision, events=[event])
         self._targets[saved.name] = saved
         self.changed.notify()

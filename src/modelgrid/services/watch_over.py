@@ -33,6 +33,7 @@ async def watch(kept: Kept, deployment: Deployment) -> None:
                 break
             missed = 0 if answer.ok else missed + 1
             deployment = await note_health(kept, deployment, missed, answer.detail)
+            await kept.end_trouble(runtime, ref)
             since = deployment.unhealthy_since
             if (
                 since is not None

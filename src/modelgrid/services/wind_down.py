@@ -27,18 +27,21 @@ async def drain(kept: Kept, deployment: Deployment, until: float) -> None:
 
 
 async def stop(kept: Kept, deployment: Deployment) -> None:
-    ref, runtime = kept.engine(deployment), kept.runtime(deployment)
+    """End and remove the engine, also one that was started and not recorded; then it is on record to be gone."""
+    runtime = kept.runtime(deployment)
     if deployment.stop_started_at is None:
         now = kept.tools.clock.now()
         deployment = await kept.change(lambda d: replace(d, stop_started_at=now))
-    kept.follow(runtime, ref)
-    await runtime.stop(ref, STOP_GRACE_SECONDS)
-    failpoint("stopped")
-    await kept.hear_last_lines()
-    if not deployment.restart_requested or deployment.intent is not Intent.RUN:
-        await kept.keep_last_lines(deployment, deployment.intent_reason)
-    await runtime.remove(ref)
-    failpoint("engine_removed")
+    ref = deployment.engine or next((ref for ref in await runtime.find() if ref.deployment == kept.id), None)
+    if ref is not None:
+        kept.follow(runtime, ref)
+        await runtime.stop(ref, STOP_GRACE_SECONDS)
+        failpoint("stopped")
+        await kept.hear_last_lines()
+        if not deployment.restart_requested or deployment.intent is not Intent.RUN:
+            await kept.keep_last_lines(deployment, deployment.intent_reason)
+        await runtime.remove(ref)
+        failpoint("engine_removed")
     now = kept.tools.clock.now()
     await kept.change(
         lambda d: replace(
@@ -54,5 +57,6 @@ async def archive(kept: Kept, deployment: Deployment) -> None:
     await kept.tools.registry.archive(
         record, events=kept.event("removed", deployment.intent_reason or "removed", by=deployment.intent_by)
     )
+    failpoint("archived")
     kept.tools.logs.forget(kept.id)
     kept.tools.live.forget(kept.id)

@@ -1,5 +1,6 @@
 """Image pulls: progress per layer, the registry's words, and the operator's registry credentials."""
 
+import asyncio
 import base64
 import json
 import os
@@ -25,6 +26,7 @@ class PullMeter:
         self._report = report
         self._layers: dict[str, LayerProgress] = {}
         self._reported_at = 0.0
+        self._untold = asyncio.Event()
 
     def message(self, message: dict[str, Any]) -> None:
         """Take one message of the stream and report when the last report is long enough ago.
@@ -45,8 +47,18 @@ class PullMeter:
             # While a layer is extracted the engine counts from zero again; the download stays complete.
             done = total or done
         self._layers[layer] = LayerProgress(id=layer, status=status, done_bytes=done, total_bytes=total)
+        self._untold.set()
         if self.due_in() <= 0:
             self.report()
+
+    async def report_the_rest(self) -> None:
+        """Report, as soon as it is allowed, what came too soon after a report. For ever: a line to the registry that
+        falls silent would leave it untold."""
+        while True:
+            await self._untold.wait()
+            await asyncio.sleep(max(0.0, self.due_in()))
+            if self._untold.is_set():
+                self.report()
 
     def due_in(self) -> float:
         """Return the seconds until the next report is allowed."""
@@ -54,6 +66,7 @@ class PullMeter:
 
     def report(self) -> None:
         self._reported_at = time.monotonic()
+        self._untold.clear()
         self._report(PullProgress(image=self._image, layers=tuple(self._layers.values())))
 
 

@@ -115,6 +115,7 @@ class DockerRuntime:
         credentials = await asyncio.to_thread(pull.registry_credentials, image)
         tagged = ":" in image.rsplit("/", 1)[-1] or "@" in image
         params = {"fromImage": image if tagged else f"{image}:latest"}
+        reporting = asyncio.create_task(meter.report_the_rest())
         try:
             async with self._api.stream("pull", "POST", "images/create", params, credentials) as response:
                 async for line in response.content:
@@ -122,6 +123,8 @@ class DockerRuntime:
                     meter.message(message)
         except ApiError as error:
             raise self._refused(f"The image {image} cannot be pulled: {error.message}", error) from None
+        finally:
+            reporting.cancel()
         await asyncio.sleep(max(0.0, meter.due_in()))
         meter.report()
 
