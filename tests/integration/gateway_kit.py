@@ -453,4 +453,4 @@ async def gateway(folder: Path, *replicas: Replica, **settings: Any) -> AsyncIte
         grid.listening.close()
     log = grid.log.read_text()
     assert "Traceback" not in log, log
-    assert " ERROR " not in log, log
+    assert "level=error" not in log, log

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from modelgrid.gateway.log_format import LineFormatter
 from modelgrid.gateway.server import GatewayServer
 
 GC_THRESHOLD = 50_000
@@ -45,11 +46,9 @@ def _say_ready() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal ends it; return the exit code."""
     arguments = _arguments(argv)
-    logging.basicConfig(
-        level=arguments.log_level,
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s gateway[{arguments.index}] %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(arguments.index))
+    logging.basicConfig(level=arguments.log_level, handlers=[handler])
     _raise_file_limit()
     listening = socket.socket(fileno=arguments.fd)
     listening.setblocking(False)

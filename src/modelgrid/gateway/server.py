@@ -54,7 +54,7 @@ class GatewayServer:
         linking = asyncio.create_task(link.run())
         server = await loop.create_server(lambda: ClientConnection(core), sock=self._listening, backlog=BACKLOG)
         self._listens = True
-        log.info("gateway %d listens on %s", self._index, self._listening.getsockname())
+        log.info("listens on %s:%d", *self._listening.getsockname()[:2])
         self._announce()
         await self._stop.wait()
         core.draining = True
@@ -68,7 +68,7 @@ class GatewayServer:
             await self._saving
         core.fleet.close()
         core.deadlines.stop()
-        log.info("gateway %d has ended", self._index)
+        log.info("has ended")
 
     def report(self) -> GatewayReport:
         """Return the whole state for control."""
