@@ -335,6 +335,22 @@ def test_the_meter_never_counts_backwards() -> None:
     assert (last.done_bytes, last.total_bytes) == (100, 100)
 
 
+async def test_the_meter_tells_the_last_before_a_silence() -> None:
+    reports: list[PullProgress] = []
+    meter = PullMeter("x:1", reports.append)
+    telling = asyncio.create_task(meter.report_the_rest())
+    meter.message({"status": "Already exists", "id": "a"})
+    meter.message({"status": "Downloading", "id": "b", "progressDetail": {"current": 10, "total": 100}})
+    assert [report.done_bytes for report in reports] == [0], "the second came too soon after the first"
+
+    async def told() -> bool:
+        return len(reports) > 1
+
+    await until(told, "the second is told although nothing follows", 5)
+    assert reports[-1].done_bytes == 10
+    telling.cancel()
+
+
 def test_sockets_are_tried_in_order() -> None:
     environ = {"DOCKER_HOST": "unix:///a.sock", "XDG_RUNTIME_DIR": "/run/user/1"}
     assert container_sockets(None, RuntimeKind.DOCKER, environ) == (

@@ -1,11 +1,22 @@
 """INSERT … ON CONFLICT, which both databases have with the same words and SQLAlchemy only per dialect."""
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection, Table
-from sqlalchemy.dialects import postgresql, sqlite
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
 
 
-def insert_into(db: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    return postgresql.insert(table) if db.dialect.name == "postgresql" else sqlite.insert(table)
+def insert_into(db: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
+    # A dialect costs a tenth of a second and a few MB: only the one in use is imported.
+    if db.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+    return sqlite.insert(table)
 
 
 def put(db: Connection, table: Table, values: dict[str, object]) -> None:
