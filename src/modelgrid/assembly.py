@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +123,20 @@ async def _owner(store: Store, secrets: Secrets) -> str:
 async def _platform(
     config: Config, runtimes: Mapping[RuntimeKind, Runtime], in_use: frozenset[RuntimeKind]
 ) -> Platform:
-    """Decide what this machine does. A runtime that has engines of ours already stays, answering or not."""
-    hardware = any(reader.hardware_present() for reader in real_gpu_readers(config))
-    health = await asyncio.gather(*(runtime.health() for runtime in runtimes.values()))
+    """Decide what this machine does. A runtime that has engines of ours already stays, answering or not.
+
+    Runtimes are asked only when the answer can matter: a container engine may take seconds to give it."""
     asked = config.gpus.simulate
     wanted = PlatformSettings(runtime=config.wanted_runtime, simulate=len(asked) if isinstance(asked, tuple) else asked)
-    return choose_platform(PlatformFacts(hardware_present=hardware, runtimes=tuple(health), in_use=in_use), wanted)
+    hardware = any(reader.hardware_present() for reader in real_gpu_readers(config))
+    facts = PlatformFacts(hardware_present=hardware, runtimes=(), in_use=in_use)
+    if wanted.runtime in {None, RuntimeKind.SIMULATED}:
+        platform = choose_platform(facts, wanted)
+        if platform.runtime is RuntimeKind.SIMULATED:
+            return platform
+    candidates = [runtime for kind, runtime in runtimes.items() if wanted.runtime in {None, kind}]
+    health = await asyncio.gather(*(runtime.health() for runtime in candidates))
+    return choose_platform(replace(facts, runtimes=tuple(health)), wanted)
 
 
 class Assembly:

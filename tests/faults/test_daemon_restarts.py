@@ -1,0 +1,237 @@
+"""Control dies, the daemon is restarted, rolled, ended: requests and engines go on (R4, R14)."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+import openai
+import pytest
+from daemon_under_test import MESSAGES, QUICK_ENGINES, SMALL, DaemonUnderTest, daemon_in, wait_until
+
+NewDaemon = Callable[..., DaemonUnderTest]
+
+
+@pytest.fixture
+def new_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDaemon]:
+    with ExitStack() as stack:
+
+        def make(config: dict[str, Any] | None = None, **options: Any) -> DaemonUnderTest:
+            return stack.enter_context(daemon_in(tmp_path_factory.mktemp("daemon"), config, **options))
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest]:
+    """A daemon with five replicas, whose answers take about two seconds."""
+    with daemon_in(tmp_path_factory.mktemp("daemon"), engines="--sim-load-seconds 0.1 --sim-itl 0.03") as daemon:
+        daemon.start()
+        daemon.run(replicas=5)
+        yield daemon
+        daemon.clear()
+        assert daemon.stop() == 0, daemon.words()
+        assert daemon.processes() == [], daemon.describe_processes()
+
+
+class Stream:
+    """A streamed chat in a thread of its own."""
+
+    def __init__(self, daemon: DaemonUnderTest, tokens: int) -> None:
+        self.tokens = tokens
+        self.received = 0
+        self.finished: str | None = None
+        self.error: Exception | None = None
+        self._key = daemon.key
+        self._url = f"{daemon.api_url}/v1"
+        self.began = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self.began.wait(30)
+
+    def _run(self) -> None:
+        try:
+            with (
+                openai.OpenAI(base_url=self._url, api_key=self._key, max_retries=0, timeout=60) as client,
+                client.chat.completions.create(
+                    model=SMALL, messages=MESSAGES, max_tokens=self.tokens, stream=True
+                ) as stream,
+            ):
+                for chunk in stream:
+                    if chunk.choices and chunk.choices[0].delta.content:
+                        self.received += 1
+                        self.began.set()
+                    if chunk.choices and chunk.choices[0].finish_reason:
+                        self.finished = chunk.choices[0].finish_reason
+        except Exception as error:  # noqa: BLE001  told to the test
+            self.error = error
+        finally:
+            self.began.set()
+
+    def is_complete(self) -> bool:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        assert self.error is None, self.error
+        return self.received == self.tokens and self.finished == "length"
+
+
+class Steady:
+    """Asks again and again until it is left; `failures` has what went wrong."""
+
+    def __init__(self, daemon: DaemonUnderTest, threads: int = 2) -> None:
+        self.answers = 0
+        self.failures: list[str] = []
+        self._done = threading.Event()
+        self._key, self._url = daemon.key, f"{daemon.api_url}/v1"
+        self._threads = [threading.Thread(target=self._run) for _ in range(threads)]
+
+    def __enter__(self) -> "Steady":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        with openai.OpenAI(base_url=self._url, api_key=self._key, max_retries=0, timeout=60) as client:
+            while not self._done.is_set():
+                try:
+                    client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=1)
+                    self.answers += 1
+                except openai.OpenAIError as error:
+                    self.failures.append(f"{type(error).__name__}: {error}")
+
+
+def test_killed_control_leaves_the_stream_and_adopts_every_engine(
+    five: DaemonUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, engines = five.deployments(SMALL), five.engine_pids()
+    assert len(engines) == 5
+    gateways = five.gateway_pids
+    stream = Stream(five, 60)
+    old = five.kill_control()
+    began = time.monotonic()
+    assert stream.is_complete()
+    five.wait_new_control(old)
+    five.wait_for({"running": 5}, target=SMALL)
+    took = time.monotonic() - began
+    after = five.deployments(SMALL)
+    assert [(d["id"], d["attempt"], d["engine_id"]) for d in after] == [
+        (d["id"], d["attempt"], d["engine_id"]) for d in before
+    ]
+    assert five.engine_pids() == engines, "0 restarted, 0 duplicates, 0 orphans"
+    assert five.gateway_pids == gateways
+    with capsys.disabled():
+        print(
+            f"\nR4: control killed with 5 replicas up: all adopted after {took:.1f} s at load {os.getloadavg()[0]:.1f}"
+        )
+    assert took <= 10 + 2 * os.getloadavg()[0]
+    for deployment in after:
+        lines = five.client.logs(deployment["id"])["items"]
+        assert any("Application startup complete" in line["text"] for line in lines), "logs are taken up again"
+
+
+def test_requests_are_served_while_control_is_away(five: DaemonUnderTest) -> None:
+    """Stopped, control cannot even be missed by the kernel: whatever asks it hangs. Nothing may."""
+    pid = five.control_pid
+    with Steady(five) as steady:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            seen = steady.answers
+            wait_until("twenty more answers", lambda: steady.answers >= seen + 20, 20)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    assert steady.failures == []
+    wait_until("control goes on", five.control_answers, 20, five.words)
+    five.wait_for({"running": 5}, target=SMALL)
+
+
+def test_engines_that_died_while_control_was_away_are_noticed(five: DaemonUnderTest) -> None:
+    pids = five.engine_pids()
+    deployment, pid = next(iter(pids.items()))
+    control = five.control_pid
+    os.kill(control, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    wait_until("its process is gone", lambda: pid not in five.engine_pids().values())
+    os.kill(control, signal.SIGKILL)
+    five.wait_new_control(control)
+    wait_until("it is started anew", lambda: five.client.deployment(deployment)["attempt"] == 2, 20, five.words)
+    five.wait_for({"running": 5}, target=SMALL)
+    attempts = {item["id"]: item["attempt"] for item in five.deployments(SMALL)}
+    assert attempts.pop(deployment) == 2
+    assert set(attempts.values()) == {1}
+    assert set(five.engine_pids()) == set(pids)
+
+
+def test_rolling_the_daemon_loses_no_request(five: DaemonUnderTest) -> None:
+    engines = five.engine_pids()
+    with Steady(five, threads=4) as steady:
+        for _ in range(2):
+            control, gateways = five.control_pid, five.gateway_pids
+            stream = Stream(five, 60)
+            os.kill(five.supervisor_pid, signal.SIGHUP)
+            five.wait_new_control(control)
+            wait_until(
+                "a new gateway has taken over",
+                lambda gone=gateways: five.gateway_pids and not set(five.gateway_pids) & set(gone),
+                40,
+                five.words,
+            )
+            assert stream.is_complete()
+            seen = steady.answers
+            wait_until("requests are answered", lambda more=seen + 10: steady.answers >= more, 30)
+    assert steady.failures == []
+    assert five.engine_pids() == engines
+
+
+def test_sigterm_lets_the_stream_end_and_the_next_start_adopts(five: DaemonUnderTest) -> None:
+    engines = five.engine_pids()
+    stream = Stream(five, 60)
+    assert five.stop() == 0, five.words()
+    assert stream.is_complete()
+    assert five.engine_pids() == engines, "engines outlive the daemon"
+    five.start()
+    five.wait_for({"running": 5}, target=SMALL)
+    assert five.engine_pids() == engines
+
+
+def test_killed_gateway_is_replaced_and_knows_the_routes_at_once(five: DaemonUnderTest) -> None:
+    (old,) = five.gateway_pids
+    control = five.kill_control(signal.SIGSTOP)  # so that only the saved table can tell the new one
+    try:
+        os.kill(old, signal.SIGKILL)
+        wait_until("another gateway", lambda: five.gateway_pids not in ([], [old]), 30, five.words)
+        with openai.OpenAI(base_url=f"{five.api_url}/v1", api_key=five.key, max_retries=0, timeout=30) as client:
+            assert client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=1).choices
+    finally:
+        os.kill(control, signal.SIGCONT)
+
+
+def test_killed_supervisor_takes_the_daemon_along_and_leaves_the_engines(new_daemon: NewDaemon) -> None:
+    daemon = new_daemon(engines=QUICK_ENGINES)
+    daemon.start()
+    (before,) = daemon.run()
+    engines = daemon.engine_pids()
+    os.kill(daemon.supervisor_pid, signal.SIGKILL)
+    daemon.wait_exit()
+    wait_until(
+        "nothing but the engine and its watcher is left",
+        lambda: len(daemon.processes()) == 2,
+        30,
+        daemon.describe_processes,
+    )
+    daemon.start()
+    (after,) = daemon.wait_for({"running": 1}, target=SMALL)
+    assert (after["id"], after["attempt"]) == (before["id"], 1)
+    assert daemon.engine_pids() == engines
+    daemon.clear()

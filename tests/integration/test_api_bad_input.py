@@ -1,0 +1,250 @@
+"""What people may get wrong in a request: refused with the path, the fix and the right status, and nothing done."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from daemon_under_test import SMALL, DaemonUnderTest, daemon_in, wait_until
+
+from modelgrid.domain.errors import InvalidInput, LaunchRefused, ModelGridError, NotFound
+
+PREFIX = "/v1/_ui"
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest]:
+    folder = tmp_path_factory.mktemp("daemon")
+    (folder / "allowed" / "inside").mkdir(parents=True)
+    (folder / "outside").mkdir()
+    (folder / "allowed" / "link").symlink_to(folder / "outside")
+    with daemon_in(folder, {"docker": {"allowedMounts": [str(folder / "allowed")]}}) as daemon:
+        daemon.start()
+        yield daemon
+        daemon.clear()
+        assert "Traceback" not in daemon.log.read_text()
+        assert daemon.stop() == 0, daemon.words()
+
+
+@pytest.fixture
+def http(daemon: DaemonUnderTest) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=daemon.console_url, headers=daemon.headers, trust_env=False, timeout=30) as client:
+        yield client
+    assert [target["name"] for target in daemon.client.targets()] == [], "nothing was half done"
+
+
+def put(http: httpx.Client, wish: dict[str, Any], model: str = SMALL, **headers: str) -> httpx.Response:
+    return http.put(f"{PREFIX}/targets/{model}", json=wish, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({"replicsa": 1}, "replicsa"),
+        ({"replicas": "two"}, "replicas"),
+        ({"replicas": -1}, "replicas"),
+        ({"replicas": 65}, "replicas"),
+        ({"replicas": 10**30}, "replicas"),
+        ({"gpus": ["nvidia-x"]}, "gpus"),
+        ({"gpu_count": 3}, "attention heads"),
+        ({"context": 10**9}, "context"),
+        ({"vendor": "voodoo"}, "vendor"),
+        ({"runtime": "rocket"}, "runtime"),
+        ({"image": "--privileged"}, "image"),
+        ({"image": "a b"}, "image"),
+        ({"image": "repo:tag;reboot"}, "image"),
+        ({"args": ["--port", "1"]}, "port"),
+        ({"args": ["--api-key=x"]}, "api-key"),
+        ({"args": ["a\0b"]}, "args"),
+        ({"env": {"bad name": "x"}}, "env"),
+        ({"env": {"LD_PRELOAD": "/tmp/x.so"}}, "LD_PRELOAD"),
+        ({"env": {"A": "b\0c"}}, "env"),
+        ({"node": "../x"}, "node"),
+        ({"mounts": [{"source": "relative", "target": "/data"}]}, "mount"),
+        ({"mounts": [{"source": "/", "target": "/data"}]}, "mount"),
+        ({"mounts": [{"source": "/var/run/docker.sock", "target": "/data"}]}, "mount"),
+        ({"mounts": [{"source": "/proc", "target": "/data"}]}, "mount"),
+    ],
+    ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
+)
+def test_a_wish_that_is_not_allowed(http: httpx.Client, wish: dict[str, Any], said: str) -> None:
+    for response in (put(http, wish), http.post(f"{PREFIX}/targets/preview", json={"model": SMALL, **wish})):
+        assert response.status_code == 422, response.text
+        error = response.json()["error"]
+        assert error["code"] in {"invalid_input", "launch_refused"}
+        assert said.casefold() in json.dumps(error).casefold(), error
+
+
+@pytest.mark.parametrize(
+    ("below", "allowed"),
+    [("allowed/inside", True), ("outside", False), ("allowed/link", False), ("allowed/missing", False)],
+)
+def test_a_mount_is_judged_by_its_real_path_when_it_is_asked_for(
+    daemon: DaemonUnderTest, below: str, allowed: bool
+) -> None:
+    wish = {"replicas": 0, "mounts": [{"source": str(daemon.folder / below), "target": "/data"}]}
+    if allowed:
+        assert daemon.client.ensure(SMALL, wish)["spec"]["mounts"]
+        daemon.client.clear(SMALL)
+        return
+    for call in (daemon.client.ensure, daemon.client.preview):
+        with pytest.raises((LaunchRefused, InvalidInput, ModelGridError)) as refused:
+            call(SMALL, wish)
+        assert str(Path("allowed") if below == "x" else daemon.folder / below) in refused.value.message
+        assert refused.value.fix
+    assert daemon.client.targets() == []
+
+
+def test_an_unknown_model_comes_with_the_nearest_names(daemon: DaemonUnderTest) -> None:
+    for call in (lambda: daemon.client.ensure("qwen2.5-0.5", {}), lambda: daemon.client.preview("qwen2.5-0.5", {})):
+        with pytest.raises(NotFound) as unknown:
+            call()
+        assert "Did you mean" in unknown.value.fix
+        assert SMALL in unknown.value.details["suggestions"]
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'{"replicas": NaN}', b'{"replicas": 1e999}'])
+def test_a_body_that_is_no_json_of_ours(http: httpx.Client, text: bytes) -> None:
+    response = http.put(f"{PREFIX}/targets/{SMALL}", content=text, headers={"Content-Type": "application/json"})
+    assert response.status_code in {400, 422}, response.text
+    assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/timeline?after=99999999999999999999999999",
+        "/timeline?limit=0",
+        "/timeline?subject=nothing",
+        "/timeline?subject_id=%00",
+        "/history?before=nan",
+        "/history?before=inf",
+        "/history?limit=1000000",
+        "/history/%00",
+        "/deployments?state=on%20fire",
+        "/deployments/%00",
+        "/deployments/%F0%9F%92%A5",
+        f"/deployments/{'x' * 5000}",
+        "/deployments/x/logs?after=99999999999999999999999999",
+        "/deployments/x/logs?wait=1e9",
+        "/deployments/x/events?after=99999999999999999999999999",
+        "/targets/%00",
+        "/targets/..%2f..%2fetc%2fpasswd",
+        "/catalog/%00",
+    ],
+)
+def test_a_query_out_of_range_is_never_a_failure_of_ours(http: httpx.Client, path: str) -> None:
+    response = http.get(f"{PREFIX}{path}")
+    assert response.status_code < 500, response.text
+    if response.status_code != 200:
+        assert response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"label": ""},
+        {"label": "a\nb"},
+        {"label": "x" * 101},
+        {"label": "a", "requests_per_minute": 0},
+        {"label": "a", "requests_per_minute": 10**30},
+        {"label": "a", "expires_at": 1e308},
+        {"label": "a", "expires_at": -1},
+        {"label": "a", "models": "one"},
+        {"label": "\ud800"},
+        {},
+    ],
+    ids=str,
+)
+def test_a_key_that_cannot_be_made(http: httpx.Client, daemon: DaemonUnderTest, body: dict[str, Any]) -> None:
+    before = daemon.client.api_keys()
+    response = http.post(f"{PREFIX}/apikeys", content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert response.status_code < 500, response.text
+    assert "secret" not in response.json() or response.status_code == 201
+    if response.status_code != 201:
+        assert daemon.client.api_keys() == before
+    assert http.get(f"{PREFIX}/apikeys").status_code == 200, "the list can still be shown"
+    assert httpx.get(f"{daemon.api_url}/health", trust_env=False).status_code == 200
+
+
+def test_a_model_that_cannot_fit_waits_and_says_by_how_much(daemon: DaemonUnderTest) -> None:
+    largest = max(daemon.client.catalog()["items"], key=lambda entry: entry["entry"]["parameters"])["id"]
+    wish = {"trust_remote_code": True, "gpu_count": 1}
+    (foreseen,) = daemon.client.preview(largest, wish)["decisions"]
+    assert foreseen["node"] is None
+    daemon.client.ensure(largest, wish)
+    (pending,) = daemon.wait_for({"pending": 1}, target=largest)
+    assert daemon.client.deployment(pending["id"])["decision"] == foreseen
+    assert pending["reason"] == foreseen["summary"]
+    by_gpu = {verdict["gpu"]: verdict for verdict in foreseen["verdicts"] if verdict["gpu"]}
+    assert set(by_gpu) == {"nvidia-0", "nvidia-1"}
+    for verdict in by_gpu.values():
+        assert verdict["needed_bytes"] > verdict["free_bytes"] > 0
+        assert "GiB" in verdict["reason"]
+    assert "unplaced" in daemon.event_kinds(pending["id"])
+    assert daemon.client.overview()["deployments"] == {"pending": 1}
+    daemon.client.clear(largest)
+    wait_until("it is gone", lambda: not daemon.deployments(), 20, daemon.words)
+    assert daemon.client.history_record(pending["id"])["reason"] == "no longer desired"
+
+
+def test_one_of_two_concurrent_edits_wins(daemon: DaemonUnderTest, http: httpx.Client) -> None:
+    first = put(http, {"replicas": 0})
+    assert first.status_code == 200
+    etag = first.headers["etag"]
+    assert put(http, {"replicas": 0, "context": 2048}, **{"If-Match": etag}).status_code == 200
+    stale = put(http, {"replicas": 0, "context": 4096}, **{"If-Match": etag})
+    assert stale.status_code == 409
+    assert stale.json()["error"]["code"] == "conflict"
+    assert put(http, {"replicas": 0}, **{"If-Match": "x"}).status_code == 422
+    assert daemon.client.target(SMALL)["spec"]["context"] == 2048
+    gone = http.request("DELETE", f"{PREFIX}/targets/{SMALL}", headers={"If-Match": '"1"'})
+    assert gone.status_code == 409
+    daemon.client.clear(SMALL)
+
+
+def test_secrets_of_an_environment_are_never_shown(daemon: DaemonUnderTest) -> None:
+    daemon.client.ensure(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
+    (found,) = daemon.wait_for({"running": 1}, target=SMALL)
+    detail = daemon.client.deployment(found["id"])
+    assert detail["spec"]["env"] == {"HF_TOKEN": "••••••••"}
+    pid = daemon.engine_pids()[found["id"]]
+    assert b"HF_TOKEN=hf_very-secret-token" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    unchanged = daemon.client.ensure(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
+    assert unchanged["revision"] == 1, "the same environment is the same wish"
+    everything = [
+        daemon.client.targets(),
+        daemon.client.deployments(),
+        detail,
+        daemon.client.timeline(limit=1000),
+        daemon.client.logs(found["id"]),
+    ]
+    daemon.clear()
+    everything.append(daemon.client.history_record(found["id"]))
+    assert "very-secret" not in json.dumps(everything) + daemon.log.read_text()
+    for path in daemon.state_dir.rglob("*"):
+        if path.is_file():
+            assert b"very-secret" not in path.read_bytes(), path
+
+
+def test_revoking_what_is_not_there(daemon: DaemonUnderTest) -> None:
+    with pytest.raises(NotFound):
+        daemon.client.revoke_api_key("key-none")
+    one, other = (daemon.client.generate_api_key("twins")["id"] for _ in range(2))
+    with pytest.raises(NotFound) as ambiguous:
+        daemon.client.revoke_api_key("twins")
+    assert "2 keys" in ambiguous.value.message
+    for key in (one, other, one):
+        assert daemon.client.revoke_api_key(key)["status"] == "revoked"
+
+
+def test_a_short_password_is_refused(daemon: DaemonUnderTest) -> None:
+    with pytest.raises(InvalidInput):
+        daemon.client.set_password("admin", "short")
+    with pytest.raises(NotFound):
+        daemon.client.set_password("nobody", "long enough, surely")
+    assert (daemon.state_dir / "initial-password").exists()
+    daemon.client.set_password("admin", "a sentence is good")
+    assert not (daemon.state_dir / "initial-password").exists()
