@@ -46,7 +46,6 @@ check: setup-dev ## Format, lint, types and the floor plan
 	@$(BIN)/lint-imports --no-cache | tail -n 2
 
 test-engines: setup-dev ## Test with a real Docker Engine and a real vLLM on the CPU (installs them; root)
-	@$(BIN)/python tests/engines/setup/engines.py all || [ $$? -eq 3 ]
 	@$(BIN)/python -m pytest -q -m engines $(or $(ARGS),tests)
 
 test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples per property

@@ -3,14 +3,12 @@
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -20,7 +18,6 @@ from testbed.common import Daemon
 from testbed.failures import FAILURES, FIXTURES, Failure, provoke
 
 from modelgrid.adapters.mounts import check_mounts
-from modelgrid.adapters.runtime_docker.container import CAPABILITIES
 from modelgrid.api.targets import TargetBody, to_request
 from modelgrid.config.model import Config
 from modelgrid.decide.catalog import decode
@@ -28,16 +25,8 @@ from modelgrid.decide.spec_rules import check_spec
 
 pytestmark = pytest.mark.engines
 
-READY_SECONDS = 180
-"""A start takes half a minute on a quiet machine with two cores."""
-SERVE = ("--served-model-name", "tiny", "--max-model-len", "512", "--enforce-eager")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+SEEN_END_TO_END = frozenset({"context_exceeds_kv_cache", "missing_model_folder"})
+"""Failures that `test_process_vllm.py` provokes through the daemon; a start of vLLM costs half a minute."""
 
 
 def docker(bed: EnginesInfo, *arguments: str) -> str:
@@ -46,26 +35,6 @@ def docker(bed: EnginesInfo, *arguments: str) -> str:
     )
     assert done.returncode == 0, f"docker {' '.join(arguments[:2])}: {done.stderr}"
     return done.stdout.strip()
-
-
-def wait_until_healthy(port: int, alive: Callable[[], bool], output: Callable[[], str]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    with httpx.Client(trust_env=False, timeout=5) as client:
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                if client.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    return
-            assert alive(), f"vLLM ended:\n{output()[-4000:]}"
-            assert time.monotonic() < deadline, f"vLLM is not ready within {READY_SECONDS} s:\n{output()[-4000:]}"
-            time.sleep(0.2)
-
-
-def chat_one_token(port: int) -> dict[str, Any]:
-    body = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}
-    answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=60, trust_env=False)
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = answer.json()
-    return result
 
 
 @contextlib.contextmanager
@@ -132,61 +101,9 @@ def test_podman_runs_the_same_image(podman_bed: EnginesInfo) -> None:
             client.delete(f"/containers/{name}", params={"force": "true"})
 
 
-def test_vllm_answers_as_a_process(vllm_bed: EnginesInfo, tmp_path: Path) -> None:
-    vllm = vllm_bed.vllm
-    assert vllm is not None
-    port = free_port()
-    log = tmp_path / "vllm.log"
-    with log.open("wb") as output:
-        child = subprocess.Popen(
-            [vllm.executable, "serve", vllm.model, *SERVE, "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **vllm.env},
-            cwd=tmp_path,
-            start_new_session=True,
-        )
-    try:
-        wait_until_healthy(port, lambda: child.poll() is None, lambda: log.read_text(errors="replace"))
-        assert chat_one_token(port)["usage"]["completion_tokens"] == 1
-        assert "vllm:num_requests_running" in httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=30) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def test_vllm_answers_in_a_container(vllm_container_bed: EnginesInfo) -> None:
-    bed = vllm_container_bed
-    assert bed.vllm is not None
-    assert bed.vllm_image is not None
-    port = free_port()
-    name = f"modelgrid-testbed-vllm-{os.getpid()}"
-    mounts = [word for path in bed.vllm.mounts for word in ("--volume", f"{path}:{path}:ro")]
-    mounts += ["--volume", f"{bed.vllm.model}:/model:ro"]
-    env = [word for key, value in bed.vllm.env.items() for word in ("--env", f"{key}={value}")]
-    hardening = ["--init", "--security-opt", "no-new-privileges", "--cap-drop", "ALL"]  # as ModelGrid starts engines
-    hardening += [word for capability in CAPABILITIES for word in ("--cap-add", capability)]
-    options = ["--detach", "--name", name, "--shm-size", "1g", "--publish", f"127.0.0.1:{port}:8000"]
-    arguments = ["/model", *SERVE, "--host", "0.0.0.0", "--port", "8000"]
-    try:
-        docker(bed, "run", *options, *hardening, *mounts, *env, bed.vllm_image, *arguments)
-        wait_until_healthy(
-            port,
-            lambda: docker(bed, "inspect", "--format", "{{.State.Running}}", name) == "true",
-            lambda: docker(bed, "logs", name),
-        )
-        assert chat_one_token(port)["usage"]["completion_tokens"] == 1
-        docker(bed, "stop", "--time", "30", name)
-        assert docker(bed, "inspect", "--format", "{{.State.ExitCode}}", name) == "0"
-    finally:
-        docker(bed, "rm", "--force", name)
-
-
-@pytest.mark.parametrize("failure", [each for each in FAILURES if each.core], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "failure", [each for each in FAILURES if each.core and each.name not in SEEN_END_TO_END], ids=lambda each: each.name
+)
 def test_vllm_fails_as_it_was_recorded(vllm_bed: EnginesInfo, failure: Failure, tmp_path: Path) -> None:
     outcome = provoke(failure, tmp_path)
     assert (outcome.code, outcome.signal) == (failure.code, failure.signal), "\n".join(outcome.lines[-20:])
