@@ -3,8 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 import httpx
 import openai
 import pytest
-from daemon_under_test import MESSAGES, QUICK_ENGINES, SMALL, DaemonUnderTest, daemon_in, wait_until
+from daemon_under_test import MESSAGES, QUICK_ENGINES, SMALL, DaemonUnderTest, wait_until
 
 NewDaemon = Callable[..., DaemonUnderTest]
-
-
-@pytest.fixture
-def new_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDaemon]:
-    with ExitStack() as stack:
-
-        def make(config: dict[str, Any] | None = None, **options: Any) -> DaemonUnderTest:
-            return stack.enter_context(daemon_in(tmp_path_factory.mktemp("daemon"), config, **options))
-
-        yield make
 
 
 def kinds_and_messages(daemon: DaemonUnderTest, deployment: str) -> list[tuple[str, str]]:

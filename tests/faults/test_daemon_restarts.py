@@ -6,9 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
@@ -17,16 +15,6 @@ import pytest
 from daemon_under_test import MESSAGES, QUICK_ENGINES, SMALL, DaemonUnderTest, daemon_in, wait_until
 
 NewDaemon = Callable[..., DaemonUnderTest]
-
-
-@pytest.fixture
-def new_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewDaemon]:
-    with ExitStack() as stack:
-
-        def make(config: dict[str, Any] | None = None, **options: Any) -> DaemonUnderTest:
-            return stack.enter_context(daemon_in(tmp_path_factory.mktemp("daemon"), config, **options))
-
-        yield make
 
 
 @pytest.fixture(scope="module")

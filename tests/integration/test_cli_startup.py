@@ -48,11 +48,15 @@ def test_ps_loads_what_it_shows_and_asks_with(tmp_path):
     assert "httpx" in modules
 
 
+SHELL_AS_NAMED = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+"""typer takes the shell that it runs in, which need not be one that a person uses."""
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts(shell):
     done = subprocess.run(
         [sys.executable, "-m", "modelgrid.cli", "--show-completion", shell],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **SHELL_AS_NAMED},
     )  # fmt: skip
     assert done.returncode == 0
     assert "_MODELGRID_COMPLETE" in done.stdout
@@ -61,7 +65,8 @@ def test_completion_scripts(shell):
 def test_completion_can_be_installed(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "modelgrid.cli", "--install-completion", "bash"],
-        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, **SHELL_AS_NAMED, "HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0
     assert "modelgrid" in (tmp_path / ".bashrc").read_text()

@@ -40,8 +40,12 @@ def test_every_step_to_running_is_an_event_with_a_reason(daemon: DaemonUnderTest
     assert detail["gpus"] == list(detail["decision"]["gpus"])
     (gpu,) = (item for item in daemon.client.gpus()["items"] if deployment["id"] in item["deployments"])
     assert gpu["gpu"]["id"] in deployment["gpus"]
-    logs = daemon.client.logs(deployment["id"])
-    assert any("Application startup complete" in line["text"] for line in logs["items"])
+
+    def has_started() -> bool:
+        lines = daemon.client.logs(deployment["id"])["items"]
+        return any("Application startup complete" in line["text"] for line in lines)
+
+    wait_until("the log tells that the engine started", has_started, 10)
 
 
 def test_the_openai_sdk_talks_to_it(daemon: DaemonUnderTest) -> None:

@@ -108,6 +108,12 @@ WALK: list[tuple[str, dict[str, Any], Step, DeploymentState]] = [
         DeploymentState.RESTARTING,
     ),
     (
+        "the clock was set back by an hour",
+        {"placement": PLACED, "attempt": 1, "failures": failures(1, at=3700.0)},
+        Step.BEGIN,
+        DeploymentState.RESTARTING,
+    ),
+    (
         "second attempt open",
         {"placement": PLACED, "attempt": 2, "failures": failures(1), "pulled_at": 2.0},
         Step.START,

@@ -179,9 +179,11 @@ def show_unit(
 
 def _facts(session: Session, user: str) -> UnitFacts:
     config = load_config(session.config)
-    program = Path(sys.argv[0]).resolve()
+    program = Path(sys.executable).parent / "modelgrid"
     if not program.is_file():
-        raise InvalidConfig(f"The program {program} is not a file.", fix="Run the installed `modelgrid` command.")
+        raise InvalidConfig(
+            f"The program {program} is not a file.", fix="Install ModelGrid into this Python environment."
+        )
     if set(str(program)) & set("\"'\\"):
         raise InvalidConfig(
             f"systemd starts no program with quotes in its path ({program}).", fix="Install ModelGrid elsewhere."

@@ -41,7 +41,9 @@ class ApiConfig(Section):
     ui_host: HostName = Field("127.0.0.1", description="Address the console binds to. Restart required.")
     workers: int = Field(1, ge=1, le=64, description="Gateway processes. Restart required.")
     cors: tuple[str, ...] = Field((), description="Origins allowed to call the gateway from a browser.")
-    rate_limit: int | None = Field(None, ge=1, description="Requests per minute and API key; null: no bound.")
+    rate_limit: int | None = Field(
+        None, ge=1, le=1_000_000_000, description="Requests per minute and API key; null: no bound."
+    )
     tls: TlsConfig | None = Field(None, description="Certificate for the console.")
 
     @model_validator(mode="after")

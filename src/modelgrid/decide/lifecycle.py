@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from modelgrid.decide.classify import awaits_restart
-from modelgrid.decide.restart import restart
+from modelgrid.decide.restart import LONGEST_DELAY_SECONDS, restart
 from modelgrid.domain.deployment import Deployment, Intent
 
 
@@ -65,7 +65,9 @@ def _after_failure(deployment: Deployment, now: float) -> Next:
     at = restart(deployment).at
     if at is None:
         return Next(step=Step.IDLE)
-    return Next(step=Step.WAIT, until=at) if now < at else Next(step=Step.BEGIN)
+    # No wait is longer than the longest delay: a clock that was set back must not make it so.
+    waits = at - LONGEST_DELAY_SECONDS <= now < at
+    return Next(step=Step.WAIT, until=at) if waits else Next(step=Step.BEGIN)
 
 
 def _end_engine(deployment: Deployment, now: float, drain_seconds: float) -> Next:

@@ -193,6 +193,7 @@ class GatewayLink:
         try:
             while True:
                 self._take(await read_frame(reader))
+                self.send_report()  # control waits to hear which table is in use, for example to end a drain
         except (asyncio.IncompleteReadError, ConnectionError):
             log.warning("control went away; serving goes on with the last routing table")
         except LinkError as error:

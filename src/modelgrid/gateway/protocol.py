@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 LINGER_SECONDS = 2.0
 """How long a refused client may go on sending before the connection is reset."""
-LINGER_BYTES = 1024 * 1024
-"""How much of it is read and dropped."""
+LINGER_BYTES = 1024 * 1024  # read and dropped meanwhile
+LAST_REQUEST_SECONDS = 1.0
+"""An idle connection of a draining gateway: closed at once, it would lose the request that is being sent just then."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -48,8 +49,7 @@ class ClientConnection(asyncio.Protocol):
         self._request: Request | None = None
         self._reading_head = False
         self._raw_head = 0
-        self._continued = False
-        self._ignore = False  # nothing that still arrives is a request
+        self._continued = self._ignore = False  # _ignore: nothing that still arrives is a request
         self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
         # what is answered
         self._pipeline: deque[Request] = deque()
@@ -94,9 +94,9 @@ class ClientConnection(asyncio.Protocol):
     # From the server
 
     def drain(self) -> None:
-        """End: at once when nothing is going on here, else with the present answer."""
+        """End with the present answer; without one, after a moment in which a request on its way still arrives."""
         if self._exchange is None and self._request is None and not self._pipeline and not self._lingering:
-            self._transport.close()
+            self.deadline = self._core.deadlines.now + LAST_REQUEST_SECONDS
 
     # asyncio.Protocol
 
