@@ -123,14 +123,7 @@ def _services(assembly: Assembly, problems: Callable[[], Sequence[str]]) -> Serv
         problems=problems,
         workers=base.config.api.workers,
     )
-    preview = PreviewService(
-        registry=assembly.registry,
-        targets=assembly.targets,
-        catalog=assembly.catalog,
-        nodes=assembly.nodes,
-        default_runtime=assembly.default_runtime,
-        clock=base.clock,
-    )
+    preview = PreviewService(assembly.targets, assembly.reconciler.plan, base.clock)
     return Services(
         config=base.config,
         config_path=base.arguments.config,

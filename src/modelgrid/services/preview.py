@@ -3,33 +3,21 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from modelgrid.decide.effects import CreateDeployment
-from modelgrid.decide.reconcile import reconcile
-from modelgrid.domain.node import Node
+from modelgrid.decide.effects import CreateDeployment, Effect
 from modelgrid.domain.placement import Decision
-from modelgrid.domain.target import Origin, RuntimeKind, Target
+from modelgrid.domain.target import Origin, Target
 from modelgrid.ports.clock import Clock
-from modelgrid.services.catalog import CatalogService
-from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetRequest, TargetService
 
 
 class PreviewService:
+    """`plan` is the reconciler's: it says what would be done if these targets were desired."""
+
     def __init__(
-        self,
-        *,
-        registry: DeploymentRegistry,
-        targets: TargetService,
-        catalog: CatalogService,
-        nodes: Callable[[], Sequence[Node]],
-        default_runtime: RuntimeKind,
-        clock: Clock,
+        self, targets: TargetService, plan: Callable[[Sequence[Target]], tuple[Effect, ...]], clock: Clock
     ) -> None:
-        self._registry = registry
         self._targets = targets
-        self._catalog = catalog
-        self._nodes = nodes
-        self._default_runtime = default_runtime
+        self._plan = plan
         self._clock = clock
 
     async def decisions(self, request: TargetRequest) -> tuple[Decision, ...]:
@@ -53,14 +41,7 @@ class PreviewService:
             updated_at=now,
         )
         others = [target for target in self._targets.all() if target.name != entry.id]
-        effects = reconcile(
-            [*others, wish],
-            self._registry.all(),
-            self._nodes(),
-            {item.id: item for item in self._catalog.entries},
-            self._default_runtime,
-            now,
-        )
+        effects = self._plan([*others, wish])
         return tuple(
             effect.decision for effect in effects if isinstance(effect, CreateDeployment) and effect.target == wish.name
         )

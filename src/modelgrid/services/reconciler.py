@@ -15,7 +15,7 @@ from modelgrid.domain.ids import DeploymentId, deployment_id
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision, Placement
-from modelgrid.domain.target import RuntimeKind
+from modelgrid.domain.target import RuntimeKind, Target
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.services.catalog import CatalogService
@@ -80,15 +80,16 @@ class Reconciler:
     async def once(self) -> tuple[Effect, ...]:
         """Decide and apply once; return what was applied."""
         async with self._targets.together:
-            effects = self.plan()
+            effects = self.plan(self._targets.all())
             for effect in effects:
                 await self._apply(effect)
         return effects
 
-    def plan(self) -> tuple[Effect, ...]:
+    def plan(self, targets: Sequence[Target]) -> tuple[Effect, ...]:
+        """Return what would be done if `targets` were desired. Changes nothing."""
         entries: dict[str, CatalogEntry] = {entry.id: entry for entry in self._catalog.entries}
         return reconcile(
-            self._targets.all(),
+            targets,
             self._registry.all(),
             self._nodes(),
             entries,
