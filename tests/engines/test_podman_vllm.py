@@ -116,7 +116,12 @@ def test_podman_kill_is_seen_and_a_new_one_started(fleet: Fleet) -> None:
         fleet.id, lambda d: d["state"] == "starting" and d["attempt"] == before["attempt"] + 1, "a new one loads"
     )
     assert after["failures"][-1]["diagnosis"]["code"] == "killed"
-    until(lambda: fleet.container()["Id"] != before["engine_id"], "the killed one is cleared away")
+
+    def one_other_runs() -> bool:
+        there = fleet.podman.containers(fleet.daemon.owner())
+        return [item["State"]["Running"] for item in there] == [True] and there[0]["Id"] != before["engine_id"]
+
+    until(one_other_runs, "the killed one is cleared away and another runs")
 
 
 def test_podman_keeps_nothing_of_a_deployment_that_is_removed_while_it_loads(fleet: Fleet) -> None:
