@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 from cli_kit import Place, Terminal
@@ -60,9 +61,14 @@ def test_anything_but_yes_runs_nothing(place, answer):
 def test_ctrl_c_runs_nothing(place):
     session = install(place)
     session.expect(QUESTION)
-    session.send("\x03")
-    while session.read(0.5):  # an interpreter that is just about to read hears the next one only
+    for _ in range(10):  # an interpreter that is just about to read hears the next one only
         session.send("\x03")
+        pause = time.monotonic() + 2
+        while "Nothing further was run" not in session.text and time.monotonic() < pause:
+            session.read(0.1)
+        if "Nothing further was run" in session.text:
+            break
+    assert session.end() == 0
     assert made(place) == []
     assert "Traceback" not in session.text
 
