@@ -1,5 +1,6 @@
 """Deployments: `modelgrid container …`."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -7,6 +8,7 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
+from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import PullProgress
@@ -17,8 +19,6 @@ from modelgrid.domain.placement import Decision
 from modelgrid.domain.target import EngineSpec
 
 router = APIRouter(tags=["deployments"])
-
-REDACTED = "••••••••"
 
 
 class DeploymentView(BaseModel):
@@ -98,6 +98,11 @@ class HistoryList(BaseModel):
     items: list[HistoryView]
 
 
+def redacted_spec(spec: EngineSpec) -> EngineSpec:
+    """Return `spec` with the names of its environment and none of the values."""
+    return replace(spec, env=dict.fromkeys(spec.env, REDACTED))
+
+
 def deployment_view(services: Services, item: Deployment) -> DeploymentView:
     return DeploymentView(**_fields(services, item))
 
@@ -151,11 +156,7 @@ async def list_deployments(
 async def show_deployment(services: Context, deployment: str) -> DeploymentDetail:
     """Return one deployment; `deployment` may be the beginning of its id."""
     item = services.registry.resolve(deployment)
-    spec = EngineSpec(
-        **{name: getattr(item.spec, name) for name in EngineSpec.__dataclass_fields__ if name != "env"},
-        env=dict.fromkeys(item.spec.env, REDACTED),
-    )
-    return DeploymentDetail(**_fields(services, item), spec=spec, failures=item.failures)
+    return DeploymentDetail(**_fields(services, item), spec=redacted_spec(item.spec), failures=item.failures)
 
 
 @router.post("/deployments/{deployment}/{action}")

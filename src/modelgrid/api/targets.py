@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import Caller, Context, Services
-from modelgrid.api.deployments import REDACTED, DeploymentView, deployment_view
+from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
 from modelgrid.domain.deployment import Intent
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.gpu import GpuVendor
@@ -118,17 +118,13 @@ def target_view(services: Services, target: Target) -> TargetView:
     missing = target.replicas - sum(view.state == "running" for view in views if view.intent == "run")
     pending = [f"+{missing} replica{'s' * (missing > 1)}"] if missing > 0 else []
     pending += [f"-{leaving} replica{'s' * (leaving > 1)}"] if leaving else []
-    spec = EngineSpec(
-        **{name: getattr(target.spec, name) for name in EngineSpec.__dataclass_fields__ if name != "env"},
-        env=dict.fromkeys(target.spec.env, REDACTED),
-    )
     return TargetView(
         name=target.name,
         model=target.model,
         replicas=target.replicas,
         running=sum(view.state == "running" for view in views),
         origin=target.origin.value,
-        spec=spec,
+        spec=redacted_spec(target.spec),
         constraints=target.constraints,
         created_at=target.created_at,
         updated_at=target.updated_at,
