@@ -70,4 +70,9 @@ def _smallest_request(model: str, capabilities: Sequence[Capability]) -> tuple[s
 
 
 def _words(error: httpx.HTTPError) -> str:
+    """Say what went wrong as an operator would; while an engine loads, a closed port is the usual thing."""
+    if isinstance(error, httpx.ConnectError):
+        return "it does not listen on its port yet"
+    if isinstance(error, httpx.TimeoutException):
+        return "it does not answer in time"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
