@@ -132,12 +132,13 @@ class Reconciler:
 
     async def _place(self, deployment: DeploymentId, decision: Decision) -> None:
         now = self._clock.now()
-        await self._registry.change(
+        found = await self._registry.change(
             deployment,
             lambda present: _placed(present, decision, now) if _waits_for_a_place(present) else present,
             [self._landing(deployment, decision)],
         )
-        log.info("deployment placed", deployment=deployment, decision=decision.summary)
+        if found.placement is not None and found.placement.placed_at == now:  # else it was stopped in between
+            log.info("deployment placed", deployment=deployment, decision=decision.summary)
 
     async def _refuse(self, deployment: DeploymentId, decision: Decision) -> None:
         await self._registry.change(
