@@ -41,12 +41,15 @@ from modelgrid.services.keepers import Keepers
 from modelgrid.services.kept import KeeperTools
 from modelgrid.services.launches import Launches
 from modelgrid.services.live import LiveFacts
+from modelgrid.services.login_throttle import LoginThrottle
 from modelgrid.services.node import LocalNode
 from modelgrid.services.node_status import NodeStatusService
+from modelgrid.services.passwords import Passwords
 from modelgrid.services.ports import EnginePorts
 from modelgrid.services.readiness import ReadinessProbe
 from modelgrid.services.reconciler import Reconciler
 from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.sessions import SessionService
 from modelgrid.services.targets import TargetService
 
 INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
@@ -156,7 +159,9 @@ class Assembly:
             store, self.catalog, clock, base.secrets, check_mounts=lambda mounts: check_mounts(mounts, roots)
         )
         self.keys = ApiKeyService(store, clock, base.secrets)
-        self.accounts = AccountService(store, clock, base.secrets, state_dir / INITIAL_PASSWORD_FILE)
+        self.passwords = Passwords()
+        self.accounts = AccountService(store, clock, base.secrets, self.passwords, state_dir / INITIAL_PASSWORD_FILE)
+        self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
         self.logs, self.live, self.probe = EngineLogs(), LiveFacts(), ReadinessProbe()
         self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
@@ -225,6 +230,7 @@ class Assembly:
             self.catalog.load(),
             self.targets.load(),
             self.keys.load(),
+            self.sessions.load(),
             self.node_status.load(),
             self.base.gpus.refresh(),
         )
@@ -234,6 +240,7 @@ class Assembly:
         await self.gateways.start()
         stack.push_async_callback(self.gateways.close)
         stack.push_async_callback(self.probe.close)
+        stack.callback(self.passwords.close)
         self.registry.on_change(lambda _: self.reconciler.wake())
         self.base.gpus.subscribe(lambda _: self.reconciler.wake())
         for notifier in (self.targets.changed, self.node_status.changed, self.catalog_changed):
@@ -246,6 +253,7 @@ class Assembly:
         return (
             self.reconciler.run(),
             self.gateways.run(),
+            self.sessions.run(),
             self.base.gpus.run(),
             self.keepers.sweep_regularly(),
         )

@@ -137,6 +137,7 @@ def _services(assembly: Assembly, problems: Callable[[], Sequence[str]]) -> Serv
         actions=DeploymentActions(assembly.registry, assembly.targets, base.clock),
         keys=assembly.keys,
         accounts=assembly.accounts,
+        sessions=assembly.sessions,
         catalog=assembly.catalog,
         logs=assembly.logs,
         live=assembly.live,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelgrid.domain.access import ApiKey, KeyLimits, User
+from modelgrid.domain.access import ApiKey, KeyLimits, Session, User
 from modelgrid.domain.deployment import Deployment, Diagnosis, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef, LogLine
 from modelgrid.domain.event import Event, Level, Subject
@@ -135,3 +135,18 @@ def user(name: str = "admin", **changes: Any) -> User:
         "updated_at": 1_760_000_000.0,
     }
     return User(**{**values, **changes})
+
+
+def session(session_id: str = "session-1", **changes: Any) -> Session:
+    values: dict[str, Any] = {
+        "id": session_id,
+        "digest": session_id.rjust(64, "0"),
+        "user": "admin",
+        "created_at": 1_760_000_000.0,
+        "last_seen_at": 1_760_000_100.0,
+        "expires_at": 1_760_043_200.0,
+        "must_change_password": True,
+        "source": "203.0.113.9",
+        "agent": "Mozilla/5.0",
+    }
+    return Session(**{**values, **changes})

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from store_postgres import PostgresCluster, binaries, postgres_cluster
-from store_values import api_key, deployment, event, record, target, user
+from store_values import api_key, deployment, event, record, session, target, user
 
 from modelgrid.adapters.store_sql import SqlStore, open_store
+from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.access import KeyLimits
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, NotFound, StoreUnavailable
@@ -306,6 +307,51 @@ async def test_users(store: SqlStore) -> None:
     assert await store.users() == (changed, user("zoë"))
 
 
+async def test_sessions(store: SqlStore) -> None:
+    later = session("session-2", created_at=1_760_000_001.0)
+    await store.put_session(later)
+    await store.put_session(session())
+    await store.sessions_seen({"session-2": 1_760_000_500.0, "nobody": 1.0})
+    await store.sessions_seen({})
+    seen = session("session-2", created_at=1_760_000_001.0, last_seen_at=1_760_000_500.0)
+    assert await store.sessions() == (session(), seen)
+    await store.delete_sessions(["session-1", "nobody"])
+    await store.delete_sessions([])
+    assert await store.sessions() == (seen,)
+
+
+async def test_a_changed_password_ends_the_sessions_of_its_user_alone(store: SqlStore) -> None:
+    await store.put_session(session())
+    await store.put_session(session("session-2", user="zoë"))
+    await store.put_user(user())
+    assert len(await store.sessions()) == 2
+    await store.put_user(user(), ends_sessions=True, events=[event()])
+    assert [kept.user for kept in await store.sessions()] == ["zoë"]
+
+
+async def test_a_database_of_the_first_schema_is_migrated(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from modelgrid.adapters.store_sql.engine import WRITE, make_engine
+    from modelgrid.adapters.store_sql.schema import MIGRATIONS
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = make_engine(url)
+    with engine.execution_options(**{WRITE: True}).connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.commit()
+    engine.dispose()
+    _sql(url, "INSERT INTO settings (name, value) VALUES ('owner', '1')")
+    store = await open_store(url)
+    assert await store.settings(["owner"]) == {"owner": "1"}
+    await store.put_session(session())
+    assert await store.sessions() == (session(),)
+    await store.close()
+
+
 async def test_node_status(store: SqlStore) -> None:
     assert await store.node_status() == {}
     await store.set_node_status("worker-a", NodeStatus.CORDONED, events=[event("cordoned", subject=Subject.NODE)])
@@ -401,7 +447,7 @@ async def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
     _sql(url, "UPDATE modelgrid_schema SET version_num = '9999'")
     with pytest.raises(InvalidConfig, match="schema 9999"):
         await open_store(url)
-    _sql(url, "UPDATE modelgrid_schema SET version_num = '0001'")
+    _sql(url, f"UPDATE modelgrid_schema SET version_num = '{SCHEMA_VERSION}'")
     again = await open_store(url)
     assert await again.targets() == (target(revision=1),)
     await again.close()
@@ -428,7 +474,7 @@ async def test_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
 
     from modelgrid.adapters.store_sql.engine import make_engine
     from modelgrid.adapters.store_sql.schema import MIGRATIONS
-    from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION, VERSION_TABLE, metadata
+    from modelgrid.adapters.store_sql.tables import VERSION_TABLE, metadata
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))

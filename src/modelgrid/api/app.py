@@ -5,8 +5,8 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from modelgrid import __version__
-from modelgrid.api import access, catalog, deployments, events, nodes, overview, targets
-from modelgrid.api.auth import BearerAuthentication
+from modelgrid.api import access, catalog, deployments, events, nodes, overview, sessions, targets
+from modelgrid.api.auth import Authentication
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, install
 
@@ -22,13 +22,14 @@ def create_app(services: Services, token: str) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=f"{PREFIX}/docs",
         redoc_url=None,
-        middleware=[Middleware(BearerAuthentication, token=token)],
+        redirect_slashes=False,
+        middleware=[Middleware(Authentication, services=services, token=token)],
         generate_unique_id_function=_operation_id,
         responses={"default": {"model": ErrorView, "description": "What was wrong, and how to mend it."}},
     )
     app.state.services = services
     install(app)
-    for resource in (overview, nodes, targets, deployments, events, catalog, access):
+    for resource in (overview, nodes, targets, deployments, events, catalog, access, sessions):
         app.include_router(resource.router, prefix=PREFIX)
     return app
 

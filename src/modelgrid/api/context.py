@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 
 from modelgrid.config.model import Config
 from modelgrid.decide.platform import Platform
+from modelgrid.domain.access import Principal, Session
+from modelgrid.domain.errors import Forbidden
 from modelgrid.domain.node import Node
 from modelgrid.domain.routing import GatewayReport
 from modelgrid.ports.clock import Clock
@@ -24,6 +26,7 @@ from modelgrid.services.live import LiveFacts
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.sessions import SessionService
 from modelgrid.services.targets import TargetService
 
 
@@ -41,6 +44,7 @@ class Services:
     actions: DeploymentActions
     keys: ApiKeyService
     accounts: AccountService
+    sessions: SessionService
     catalog: CatalogService
     logs: EngineLogs
     live: LiveFacts
@@ -59,10 +63,36 @@ def services_of(request: Request) -> Services:
     return services
 
 
+PRINCIPAL = "modelgrid.principal"
+SESSION = "modelgrid.session"
+"""Keys of the scope, set by the authentication middleware."""
+
+
+def principal_of(request: Request) -> Principal:
+    principal: Principal = request.scope[PRINCIPAL]
+    return principal
+
+
 def caller_of(request: Request) -> str:
-    """Return who is calling, as the audit names them; set by the authentication middleware."""
-    return str(request.scope["modelgrid.caller"])
+    """Return who is calling, as the audit names them."""
+    return principal_of(request).name
+
+
+def session_of(request: Request) -> Session:
+    """Return the login session of the call. Raises `Forbidden` for a call with a token."""
+    session: Session | None = request.scope[SESSION]
+    if session is None:
+        raise Forbidden("This is for login sessions; the call was made with a token.", fix="Log in first.")
+    return session
+
+
+def source_of(request: Request) -> str:
+    """Return the address that the connection comes from. What a proxy says about its own clients is not believed."""
+    return request.client.host if request.client else ""
 
 
 Context = Annotated[Services, Depends(services_of)]
 Caller = Annotated[str, Depends(caller_of)]
+Who = Annotated[Principal, Depends(principal_of)]
+OwnSession = Annotated[Session, Depends(session_of)]
+Source = Annotated[str, Depends(source_of)]

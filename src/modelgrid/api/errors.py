@@ -1,5 +1,6 @@
 """The one error shape: `{"error": {"code", "message", "fix", "details"}}`."""
 
+from math import ceil
 from typing import Any
 
 import structlog
@@ -30,7 +31,12 @@ class ErrorView(BaseModel):
 
 def error_response(error: ModelGridError) -> JSONResponse:
     body = {"code": error.code, "message": error.message, "fix": error.fix, "details": jsonable_encoder(error.details)}
-    return JSONResponse({"error": body}, status_code=error.status)
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if "retry_after" in error.details:
+        headers["Retry-After"] = str(ceil(error.details["retry_after"]))
+    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
 
 
 def install(app: FastAPI) -> None:

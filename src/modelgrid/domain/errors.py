@@ -54,6 +54,19 @@ class Forbidden(ModelGridError):
     status = 403
 
 
+class PasswordChangeRequired(Forbidden):
+    """The session was opened with a one-time password, which has to be changed before anything else."""
+
+    code = "password_change_required"
+
+
+class TooManyRequests(ModelGridError):
+    """Come back after `details["retry_after"]` seconds."""
+
+    code = "too_many_requests"
+    status = 429
+
+
 class NotFound(ModelGridError):
     """The named object does not exist."""
 

@@ -7,7 +7,7 @@ not answer, `NotFound` and `Conflict` as said. All calls are coroutines that nev
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from modelgrid.domain.access import ApiKey, User
+from modelgrid.domain.access import ApiKey, Session, User
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -102,7 +102,24 @@ class Store(Protocol):
     # users
     async def users(self) -> tuple[User, ...]: ...
 
-    async def put_user(self, user: User, *, events: Sequence[Event] = ()) -> None: ...
+    async def put_user(self, user: User, *, ends_sessions: bool = False, events: Sequence[Event] = ()) -> None:
+        """Create or replace by name; with `ends_sessions` remove all sessions of the user in the same step."""
+        ...
+
+    # sessions
+    async def sessions(self) -> tuple[Session, ...]:
+        """Oldest first, those whose time is over included."""
+        ...
+
+    async def put_session(self, session: Session) -> None: ...
+
+    async def sessions_seen(self, last_seen: Mapping[str, float]) -> None:
+        """Set `last_seen_at` by session id; unknown ids are ignored."""
+        ...
+
+    async def delete_sessions(self, ids: Collection[str]) -> None:
+        """Unknown ids are ignored."""
+        ...
 
     # nodes and settings
     async def node_status(self) -> Mapping[str, NodeStatus]:

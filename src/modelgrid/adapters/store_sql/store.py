@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from modelgrid.adapters.store_sql import api_keys, deployments, history, nodes, settings, targets, users
+from modelgrid.adapters.store_sql import api_keys, deployments, history, nodes, sessions, settings, targets, users
 from modelgrid.adapters.store_sql import events as timeline
 from modelgrid.adapters.store_sql.database import Database
 from modelgrid.adapters.store_sql.engine import make_engine
 from modelgrid.adapters.store_sql.schema import ensure_schema
-from modelgrid.domain.access import ApiKey, User
+from modelgrid.domain.access import ApiKey, Session, User
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -112,8 +112,23 @@ class SqlStore(Store):
     async def users(self) -> tuple[User, ...]:
         return await self._database.read(users.all_of_them)
 
-    async def put_user(self, user: User, *, events: Sequence[Event] = ()) -> None:
-        await self._database.write(users.put, user, events)
+    async def put_user(self, user: User, *, ends_sessions: bool = False, events: Sequence[Event] = ()) -> None:
+        await self._database.write(users.put, user, ends_sessions, events)
+
+    # sessions
+    async def sessions(self) -> tuple[Session, ...]:
+        return await self._database.read(sessions.all_of_them)
+
+    async def put_session(self, session: Session) -> None:
+        await self._database.write(sessions.put, session)
+
+    async def sessions_seen(self, last_seen: Mapping[str, float]) -> None:
+        if last_seen:
+            await self._database.write(sessions.seen, dict(last_seen))
+
+    async def delete_sessions(self, ids: Collection[str]) -> None:
+        if ids:
+            await self._database.write(sessions.remove, tuple(ids))
 
     # nodes and settings
     async def node_status(self) -> Mapping[str, NodeStatus]:

@@ -6,7 +6,7 @@ same field inside the body. Times are seconds since the epoch.
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """Revision id of the newest migration. Equal means that nothing has to be migrated, and alembic is not loaded."""
 
 VERSION_TABLE = "modelgrid_schema"
@@ -74,6 +74,17 @@ users = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("body", Text, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("user_name", String, nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("last_seen_at", Double, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("sessions_user", "user_name"),
 )
 
 node_status = Table(
