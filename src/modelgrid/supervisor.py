@@ -42,13 +42,15 @@ class Listen(TypedDict):
 class ChildPlan(TypedDict):
     name: str
     argv: list[str]
-    """`{fd:NAME:INDEX}` in an argument becomes the number of the socket's descriptor."""
+    """`{fd:NAME:INDEX}` in an argument becomes the number of the socket's or the memory file's descriptor."""
 
 
 class Plan(TypedDict):
     lock: str
     """File locked while the daemon runs: one daemon per state directory."""
     listen: list[Listen]
+    shared: list[str]
+    """Names of memory files that children share. They last as long as the supervisor."""
     children: list[ChildPlan]
 
 
@@ -287,6 +289,7 @@ def main() -> NoReturn:
             where = f"{listen['host']}:{listen['port']}"
             _say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
             sys.exit(1)
+    shared = {name: os.memfd_create(f"modelgrid-{name}") for name in plan["shared"]}
     children = []
     for item in plan["children"]:
         fds = {
@@ -294,6 +297,7 @@ def main() -> NoReturn:
             for name, group in sockets.items()
             for index, entry in enumerate(group)
         }
+        fds |= {f"{{fd:{name}:0}}": descriptor for name, descriptor in shared.items()}
         used = [fds[argument] for argument in item["argv"] if argument in fds]
         argv = [str(fds.get(argument, argument)) for argument in item["argv"]]
         children.append(Child(item, argv, used))

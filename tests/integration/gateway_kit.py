@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from modelgrid.domain.key_format import make_secret
 from modelgrid.domain.routing import (
     GatewayReport,
     GatewaySettings,
@@ -29,15 +30,21 @@ from modelgrid.domain.routing import (
 )
 from modelgrid.gateway.link import ControlLink
 
-KEY = "mg-0123456789abcdefghijklmnopqrstuvAAAAAA"
+
+def secret(word: str) -> str:
+    """A well-formed secret, the same for the same word."""
+    return make_secret(int.from_bytes(hashlib.sha256(word.encode()).digest()[:24], "big"))
+
+
+KEY = secret("tests")
 PATIENCE = 20.0
 """Bound on every wait, in seconds: far above what anything here takes, so that a slow machine fails nothing."""
 
 
-def grant(secret: str = KEY, **fields: Any) -> KeyGrant:
+def grant(key: str = KEY, **fields: Any) -> KeyGrant:
     """A key as control would publish it."""
     values = {"id": "key-1", "label": "tests"} | fields
-    return KeyGrant(digest=hashlib.sha256(secret.encode()).hexdigest(), **values)
+    return KeyGrant(digest=hashlib.sha256(key.encode()).hexdigest(), **values)
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
@@ -321,6 +328,7 @@ class Gateway:
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.listening.set_inheritable(True)
         self.port = self.listening.getsockname()[1]
+        self.board = os.memfd_create("board")
         self.log = self.folder / "gateway.log"
 
     @property
@@ -337,7 +345,9 @@ class Gateway:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "modelgrid.gateway", "--index", "0", "--fd", str(self.listening.fileno()),
                 "--link", str(self.folder / "control.sock"), "--cache", str(self.folder / "routing.msgpack"),
-                pass_fds=[self.listening.fileno(), *pass_fds], stderr=log, stdout=log, env=os.environ | environment,
+                "--board", str(self.board),
+                pass_fds=[self.listening.fileno(), self.board, *pass_fds],
+                stderr=log, stdout=log, env=os.environ | environment,
             )  # fmt: skip
 
     async def start_control(self) -> None:
@@ -348,6 +358,11 @@ class Gateway:
         if self.link is not None:
             await self.link.close()
             self.link = None
+
+    def close(self) -> None:
+        """Close what the supervisor would hold."""
+        self.listening.close()
+        os.close(self.board)
 
     def table(self) -> RoutingTable:
         self.generation += 1
@@ -450,7 +465,7 @@ async def gateway(folder: Path, *replicas: Replica, **settings: Any) -> AsyncIte
         if grid.process is not None and grid.process.returncode is None:
             await grid.kill()
         await grid.stop_control()
-        grid.listening.close()
+        grid.close()
     log = grid.log.read_text()
     assert "Traceback" not in log, log
     assert "level=error" not in log, log

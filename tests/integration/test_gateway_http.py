@@ -4,11 +4,23 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from gateway_kit import Client, Peer, Seen, Upstream, answers, close_all, gateway, json_answer, request
+from gateway_kit import (
+    KEY,
+    Client,
+    Peer,
+    Seen,
+    Upstream,
+    answers,
+    close_all,
+    gateway,
+    json_answer,
+    request,
+    secret,
+)
 
 CHAT = "/v1/chat/completions"
 BODY = b'{"model":"m"}'
-AUTH = b"Authorization: Bearer mg-0123456789abcdefghijklmnopqrstuvAAAAAA\r\n"
+AUTH = b"Authorization: Bearer %b\r\n" % KEY.encode()
 GOOD = request("POST", CHAT, {"model": "m"})
 
 START = b"POST /v1/x HTTP/1.1\r\nHost: a\r\n"
@@ -192,7 +204,7 @@ async def test_expect_100_continue(tmp_path: Path) -> None:
             assert (await client.response()).status == 200
         assert upstream.seen[0].header("expect") is None
         async with grid.client() as client:  # refused before the body is sent
-            await client.send(head.replace(b"mg-0", b"mg-9") + b"\r\n\r\n")
+            await client.send(head.replace(KEY.encode(), secret("other").encode()) + b"\r\n\r\n")
             assert (await client.response()).status == 401
             assert await client.closed() == b""
         other = await grid.chat(headers=[("Expect", "miracles")])

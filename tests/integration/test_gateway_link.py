@@ -7,7 +7,20 @@ import struct
 from pathlib import Path
 
 import pytest
-from gateway_kit import PATIENCE, STREAM_HEAD, Gateway, Peer, Seen, Upstream, answers, gateway, grant, request, until
+from gateway_kit import (
+    PATIENCE,
+    STREAM_HEAD,
+    Gateway,
+    Peer,
+    Seen,
+    Upstream,
+    answers,
+    gateway,
+    grant,
+    request,
+    secret,
+    until,
+)
 
 from modelgrid.domain.routing import GatewayReport, RoutingTable
 from modelgrid.gateway.link import ControlLink, GatewayLink
@@ -164,12 +177,12 @@ async def test_a_gateway_that_restarts_without_control_serves_from_its_cache(tmp
         await grid.start()
         assert (await asked).status == 200
         assert (await grid.ask("GET", "/health", key=None)).status == 200
-        assert (await grid.chat(key="mg-wrong")).status == 401
+        assert (await grid.chat(key=secret("wrong"))).status == 401
         await grid.start_control()
-        grid.keys = (grant("mg-new"),)
+        grid.keys = (grant(secret("new")),)
         assert grid.link is not None
         grid.link.publish(grid.table())
-        while (await grid.chat(key="mg-new")).status != 200:
+        while (await grid.chat(key=secret("new"))).status != 200:
             await asyncio.wait_for(asyncio.sleep(0.01), PATIENCE)
         assert (await grid.chat()).status == 401
         assert await grid.stop() == 0

@@ -21,6 +21,7 @@ from gateway_kit import (
     json_answer,
     model,
     request,
+    secret,
 )
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -109,10 +110,10 @@ async def test_a_malformed_request_id_is_replaced(tmp_path: Path) -> None:
 
 async def test_wrong_keys_learn_nothing(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path, upstream.replica()) as grid:
-        grid.keys = (grant(), grant("mg-expired", id="old", expires_at=time.time() - 1))
+        grid.keys = (grant(), grant(secret("expired"), id="old", expires_at=time.time() - 1))
         await grid.serve(upstream.replica())
         texts = set()
-        for key in (None, "", "mg-wrong", "mg-expired", "x" * 5000):
+        for key in (None, "", "mg-wrong", secret("unknown"), KEY[:-1] + "!", secret("expired"), "x" * 5000):
             for name in ("m", "no-such-model"):
                 answer = await grid.chat(name, key=key)
                 assert answer.status == 401
@@ -132,25 +133,25 @@ async def test_other_forms_of_the_key(tmp_path: Path) -> None:
         assert (await grid.chat(key=None, headers=[("x-api-key", KEY)])).status == 200
         assert (await grid.chat(key=None, headers=[("authorization", f"bearer {KEY}")])).status == 200
         assert (await grid.chat(headers=[("x-api-key", KEY)])).status == 200
-        assert (await grid.chat(headers=[("x-api-key", "mg-other")])).status == 401
+        assert (await grid.chat(headers=[("x-api-key", secret("other"))])).status == 401
         assert (await grid.chat(key=None, headers=[("authorization", f"Basic {KEY}")])).status == 401
 
 
 async def test_a_key_is_revoked_with_the_next_table(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path, upstream.replica()) as grid:
-        grid.keys = (grant(), grant("mg-second", id="second"))
+        grid.keys = (grant(), grant(secret("second"), id="second"))
         await grid.serve(upstream.replica())
         async with grid.client() as client:
             ask = ("POST", "/v1/chat/completions", {"model": "m"})
-            assert (await client.ask(*ask, key="mg-second")).status == 200
+            assert (await client.ask(*ask, key=secret("second"))).status == 200
             grid.keys = (grant(),)
             await grid.serve(upstream.replica())
-            assert (await client.ask(*ask, key="mg-second")).status == 401
+            assert (await client.ask(*ask, key=secret("second"))).status == 401
 
 
 async def test_models_are_those_the_key_may_use(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path) as grid:
-        grid.keys = (grant(), grant("mg-bound", id="bound", label="bound", models=("org/a",)))
+        grid.keys = (grant(), grant(secret("bound"), id="bound", label="bound", models=("org/a",)))
         replica = upstream.replica()
         await grid.publish(
             model("org/a", (replica,), names=("org/a", "a", "gpt-a"), context=4096),
@@ -164,20 +165,20 @@ async def test_models_are_those_the_key_may_use(tmp_path: Path) -> None:
             "id": "a", "object": "model", "created": 1_700_000_000, "owned_by": "modelgrid", "root": "org/a",
             "parent": None, "max_model_len": 4096,
         }  # fmt: skip
-        bound = (await grid.ask("GET", "/v1/models", key="mg-bound")).json()
+        bound = (await grid.ask("GET", "/v1/models", key=secret("bound"))).json()
         assert [entry["id"] for entry in bound["data"]] == ["org/a", "a", "gpt-a"]
         assert (await grid.ask("GET", "/v1/models/org/a")).json()["id"] == "org/a"
         assert (await grid.ask("GET", "/v1/models/org%2Fb")).json()["id"] == "org/b"
-        assert (await grid.chat("gpt-a", key="mg-bound")).status == 200
+        assert (await grid.chat("gpt-a", key=secret("bound"))).status == 200
         # what it may not use looks like what does not exist
-        hidden = await grid.ask("GET", "/v1/models/b", key="mg-bound")
-        refused = await grid.chat("b", key="mg-bound")
-        unknown = await grid.chat("nothing", key="mg-bound")
+        hidden = await grid.ask("GET", "/v1/models/b", key=secret("bound"))
+        refused = await grid.chat("b", key=secret("bound"))
+        unknown = await grid.chat("nothing", key=secret("bound"))
         assert {hidden.status, refused.status, unknown.status} == {404}
         assert refused.json()["error"]["message"].replace("'b'", "''") == (
             unknown.json()["error"]["message"].replace("'nothing'", "''")
         )
-        assert (await grid.ask("GET", "/metrics", key="mg-bound")).status == 403
+        assert (await grid.ask("GET", "/metrics", key=secret("bound"))).status == 403
 
 
 async def test_models_that_are_unknown_or_not_running(tmp_path: Path) -> None:

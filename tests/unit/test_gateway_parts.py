@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelgrid.domain.key_format import is_well_formed, make_secret
 from modelgrid.domain.routing import (
     LATENCY_BUCKETS_SECONDS,
     KeyGrant,
@@ -26,21 +27,37 @@ from modelgrid.gateway.keys import KeyRing, bearer
 from modelgrid.gateway.metrics import escape
 from modelgrid.gateway.timers import NEVER, Deadlines
 
+ONE, TWO = make_secret(1).encode(), make_secret(2).encode()
+
 
 def key(secret: bytes, **fields: object) -> KeyGrant:
     return KeyGrant(id="k", label="l", digest=hashlib.sha256(secret).hexdigest(), **fields)  # type: ignore[arg-type]
 
 
 def test_keys_are_found_by_digest_until_they_expire() -> None:
-    ring = KeyRing([key(b"mg-a", expires_at=100.0), key(b"mg-b", models=("m", "n"))])
-    assert ring.find(b"mg-a", 99.9) is not None
-    assert ring.find(b"mg-a", 100.0) is None
-    assert ring.find(b"mg-c", 0) is None
-    assert ring.find(hashlib.sha256(b"mg-a").hexdigest().encode(), 0) is None  # a stolen digest is no key
-    bound = ring.find(b"mg-b", 0)
+    ring = KeyRing([key(ONE, expires_at=100.0), key(TWO, models=("m", "n"))])
+    assert ring.find(ONE, 99.9) is not None
+    assert ring.find(ONE, 100.0) is None
+    assert ring.find(make_secret(3).encode(), 0) is None
+    assert ring.find(hashlib.sha256(ONE).hexdigest().encode(), 0) is None  # a stolen digest is no key
+    bound = ring.find(TWO, 0)
     assert bound is not None
     assert bound.allows(frozenset(("x", "n")))
     assert not bound.allows(frozenset(("x",)))
+
+
+def test_a_key_with_a_wrong_checksum_is_not_even_looked_up() -> None:
+    mistyped = ONE[:10] + (b"a" if ONE[10:11] != b"a" else b"b") + ONE[11:]
+    ring = KeyRing([key(mistyped), key(b"")])  # as if control had such keys
+    assert [ring.find(secret, 0) for secret in (mistyped, b"", ONE[:-1], ONE + b"0", b"sk-" + ONE[3:])] == [None] * 5
+
+
+@given(st.integers(0, 2**192 - 1), st.integers(0, 40), st.binary(min_size=1, max_size=1))
+def test_secrets_are_well_formed_until_a_character_changes(randomness: int, at: int, other: bytes) -> None:
+    secret = make_secret(randomness).encode()
+    assert is_well_formed(secret)
+    changed = secret[:at] + other + secret[at + 1 :]
+    assert is_well_formed(changed) == (changed == secret)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +147,7 @@ TABLE = RoutingTable(
             id="m", names=("m",), state=ModelState.READY, created=1, replicas=(Replica(id="r", host="h", port=1),)
         ),
     ),
-    keys=(key(b"mg-a"),),
+    keys=(key(ONE),),
     control_metrics="x 1\n",
 )
 

@@ -64,10 +64,17 @@ def generate(
         list[str] | None, typer.Option(help="Only this model; repeat for more.", autocompletion=complete.models)
     ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="No more requests than this.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="No more tokens, read and generated.")] = None,
+    concurrent_requests: Annotated[int | None, typer.Option(min=1, help="No more requests at a time.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key and print its secret, this once."""
-    limits: dict[str, Any] = {"models": model or None, "requests_per_minute": requests_per_minute}
+    limits: dict[str, Any] = {
+        "models": model or None,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "concurrent_requests": concurrent_requests,
+    }
     with session_of(context).client() as client:
         key = client.generate_api_key(label, **limits)
     if as_json:

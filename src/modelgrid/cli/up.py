@@ -51,6 +51,7 @@ def make_plan(config: Config, config_path: Path, state_dir: Path, state_url: str
             name=f"gateway-{index}",
             argv=[
                 *(python, "-m", "modelgrid.gateway", "--index", str(index), "--fd", f"{{fd:api:{index}}}"),
+                *("--board", "{fd:board:0}", "--workers", str(api.workers)),
                 *("--link", str(run_dir / "control.sock"), "--cache", str(run_dir / f"routing-{index}.msgpack")),
             ],
         )
@@ -62,5 +63,6 @@ def make_plan(config: Config, config_path: Path, state_dir: Path, state_url: str
             Listen(name="api", host=api.host, port=api.port, count=api.workers),
             Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
         ],
+        shared=["board"],
         children=[ChildPlan(name="control", argv=control), *gateways],
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from modelgrid.gateway.board import Board
 from modelgrid.gateway.log_format import LineFormatter
 from modelgrid.gateway.server import GatewayServer
 
@@ -23,6 +24,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="modelgrid.gateway", description="One worker of the data plane.")
     parser.add_argument("--index", type=int, default=0, help="number of this worker, from 0")
     parser.add_argument("--fd", type=int, required=True, help="file descriptor of the listening socket")
+    parser.add_argument("--board", type=int, required=True, help="file descriptor of the page that all workers share")
+    parser.add_argument("--workers", type=int, default=1, help="number of workers of this daemon")
     parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
     parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
@@ -56,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     gc.freeze()
 
     async def serve() -> None:
-        await GatewayServer(arguments.index, listening, arguments.link, arguments.cache, _say_ready).run()
+        board = Board(arguments.board, arguments.workers)
+        await GatewayServer(arguments.index, listening, board, arguments.link, arguments.cache, _say_ready).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

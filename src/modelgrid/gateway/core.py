@@ -7,9 +7,11 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from modelgrid.domain.routing import GatewaySettings, RoutingTable
+from modelgrid.gateway.board import Board
 from modelgrid.gateway.counters import Counters
 from modelgrid.gateway.fleet import Fleet
 from modelgrid.gateway.keys import KeyRing
+from modelgrid.gateway.limits import limiter_of
 from modelgrid.gateway.timers import Deadlines
 
 if TYPE_CHECKING:
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 class Core:
     """State of one process. Belongs to the event loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, index: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, index: int, board: Board | None = None) -> None:
+        """`board`: joined; without one the limits hold for this process alone."""
         self.loop = loop
         self.index = index
+        self.board = board or Board.private()
         self.started_at = time.time()
         self.table: RoutingTable | None = None
         """The newest table; None until control or the cache gave one."""
@@ -67,8 +71,9 @@ class Core:
         old = self.table
         if old is not None and old.epoch == table.epoch and old.generation >= table.generation:
             return False
-        if old is None or old.keys != table.keys:
-            self.keys = KeyRing(table.keys)
+        default = table.settings.requests_per_minute
+        if old is None or old.keys != table.keys or old.settings.requests_per_minute != default:
+            self.keys = KeyRing(table.keys, lambda key: limiter_of(self.board, key, default))
         self.table = table
         self.settings = table.settings
         self.fleet.apply(table)

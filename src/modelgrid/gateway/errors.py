@@ -34,6 +34,8 @@ class Refusal:
     """The connection cannot be used any further (its framing is not trusted, or its body is not read)."""
     allow: str | None = None
     """Methods for the `Allow` header of a 405."""
+    kind: str | None = None
+    """OpenAI's `type` where it is not that of the status."""
 
 
 _OPENAI_TYPES = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
@@ -51,7 +53,7 @@ def _openai_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     default = "server_error" if refusal.status >= 500 else "invalid_request_error"
     return {
         "message": refusal.message,
-        "type": _OPENAI_TYPES.get(refusal.status, default),
+        "type": refusal.kind or _OPENAI_TYPES.get(refusal.status, default),
         "param": refusal.param,
         "code": refusal.code,
         "request_id": request_id,

@@ -151,10 +151,11 @@ class Exchange:
         self._status = status
         modern = request.version == "1.1"
         self._client.will_close = closing = not request.keep_alive or self._core.draining or self._client.will_close
-        head = b"%b%bX-Request-Id: %b\r\n%b%b" % (
+        head = b"%b%bX-Request-Id: %b\r\n%b%b%b" % (
             status_line(status),
             lines,
             self._id,
+            request.extra_headers,
             headers_for(request.origin, self._core.settings) if request.origin else b"",
             b"Connection: close\r\n" if closing else b"",
         )
@@ -325,4 +326,7 @@ class Exchange:
             cell.first_byte.observe(self._first_byte - request.started)
         cell.input_tokens += usage[0]
         cell.output_tokens += usage[1]
+        if request.ticket is not None:
+            worked = replica is not None and self._status < 400  # a replica that refuses has generated nothing
+            request.ticket.close(sum(usage) or (None if worked else 0))
         self._leave()

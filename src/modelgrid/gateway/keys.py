@@ -1,20 +1,23 @@
 """API keys: found by the SHA-256 of the secret, so that no comparison ever runs over the secret itself."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
+from modelgrid.domain.key_format import is_well_formed
 from modelgrid.domain.routing import KeyGrant
 
-SECRET_LIMIT = 512
-"""Bytes of a presented secret that are looked at; real ones have about 40."""
+if TYPE_CHECKING:
+    from modelgrid.gateway.limits import Limiter
 
 
 class Grant:
     """One key, ready for the hot path."""
 
-    __slots__ = ("expires_at", "id", "label", "models")
+    __slots__ = ("expires_at", "id", "label", "limiter", "models")
 
-    def __init__(self, key: KeyGrant) -> None:
+    def __init__(self, key: KeyGrant, limiter: "Limiter | None") -> None:
+        self.limiter = limiter
         self.id = key.id
         self.label = key.label
         self.expires_at = key.expires_at
@@ -28,15 +31,21 @@ class Grant:
 class KeyRing:
     """All keys of one routing table."""
 
-    def __init__(self, keys: Iterable[KeyGrant] = ()) -> None:
-        self._grants = {bytes.fromhex(key.digest): Grant(key) for key in keys}
+    def __init__(
+        self, keys: Iterable[KeyGrant] = (), limiter: "Callable[[KeyGrant], Limiter | None]" = lambda _: None
+    ) -> None:
+        """`limiter` returns what holds the limits of a key, None for one without any."""
+        self._grants = {bytes.fromhex(key.digest): Grant(key, limiter(key)) for key in keys}
 
     def __len__(self) -> int:
         return len(self._grants)
 
     def find(self, secret: bytes, now: float) -> Grant | None:
-        """Return the grant of `secret` unless it is unknown or has expired at `now` (Unix time)."""
-        if len(secret) > SECRET_LIMIT:
+        """Return the grant of `secret` unless it is unknown or has expired at `now` (Unix time).
+
+        A secret with a wrong checksum is not looked up: it was mistyped or made up.
+        """
+        if not is_well_formed(secret):
             return None
         grant = self._grants.get(sha256(secret).digest())
         if grant is None or (grant.expires_at is not None and grant.expires_at <= now):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from modelgrid.gateway import local
+from modelgrid.gateway.admit import admit
 from modelgrid.gateway.cors import headers_for
 from modelgrid.gateway.errors import Refusal, body_of, header_lines
 from modelgrid.gateway.exchange import Exchange
 from modelgrid.gateway.relay import status_line
 from modelgrid.gateway.request import Request, header_too_large
-from modelgrid.gateway.scan import BadBody, model_of
 from modelgrid.gateway.timers import NEVER
 
 if TYPE_CHECKING:
@@ -325,23 +325,14 @@ class ClientConnection(asyncio.Protocol):
         self._after_answer()
 
     def _proxy(self, request: Request) -> None:
-        core, grant = self._core, request.grant
-        assert grant is not None  # noqa: S101 (check_head lets nothing with an endpoint pass without one)
-        core.counters.key_last_used[grant.id] = core.deadlines.wall
         body = request.take_body()
-        try:
-            name = model_of(body, request.content_type)
-        except BadBody as error:
-            refusal = Refusal(status=400, code="invalid_body", message=f"{error}.", param="model")
+        model = admit(self._core, request, body)
+        if isinstance(model, Refusal):
+            self._refuse(request, model)
+            self._after_answer()
         else:
-            model = core.fleet.find(name)
-            if model is not None and grant.allows(model.names):
-                self._exchange = Exchange(core, self, request, model, body)
-                self._exchange.start()
-                return
-            refusal = local.unknown_model(name)
-        self._refuse(request, refusal)
-        self._after_answer()
+            self._exchange = Exchange(self._core, self, request, model, body)
+            self._exchange.start()
 
     def _id_for(self, request: Request) -> bytes:
         return request.client_id or self._core.next_request_id()
@@ -360,6 +351,7 @@ class ClientConnection(asyncio.Protocol):
         self, request: Request, status: int, content_type: bytes, body: bytes, request_id: bytes, extra: bytes = b""
     ) -> None:
         self.will_close = closing = self.will_close or not request.keep_alive or self._core.draining
+        extra += request.extra_headers
         if request.origin and request.method != b"OPTIONS":
             extra += headers_for(request.origin, self._core.settings)
         if content_type:

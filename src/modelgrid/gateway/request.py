@@ -7,6 +7,7 @@ from modelgrid.domain.routing import GatewaySettings
 from modelgrid.gateway.endpoints import Endpoint, resolve
 from modelgrid.gateway.errors import ApiForm, Refusal
 from modelgrid.gateway.keys import Grant, KeyRing, bearer
+from modelgrid.gateway.limits import Ticket
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -54,6 +55,10 @@ class Request:
     endpoint: Endpoint | None = None
     form = ApiForm.OPENAI
     refusal: Refusal | None = None
+    ticket: Ticket | None = None
+    """What it holds of its key's limits."""
+    extra_headers = b""
+    """Lines for the client, whatever the answer."""
     head_bytes = 0
     size = 0
     _hosts = 0

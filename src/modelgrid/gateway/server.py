@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
+from modelgrid.gateway.board import Board
 from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.fleet import ReplicaEntry
@@ -27,10 +28,11 @@ class GatewayServer:
     """Serves on a socket that somebody else holds, by the table that control sends."""
 
     def __init__(
-        self, index: int, listening: socket.socket, link: Path, cache: Path, on_ready: Callable[[], None]
+        self, index: int, listening: socket.socket, board: Board, link: Path, cache: Path, on_ready: Callable[[], None]
     ) -> None:
         """`on_ready` is called once, when requests are accepted and there is a table to serve them by."""
         self._index = index
+        self._board = board
         self._listening = listening
         self._link_path = link
         self._cache = TableCache(cache)
@@ -43,7 +45,9 @@ class GatewayServer:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; returns when no request is left."""
         loop = asyncio.get_running_loop()
-        self._core = core = Core(loop, self._index)
+        self._board.join()
+        self._core = core = Core(loop, self._index, self._board)
+        core.deadlines.on_tick(self._board.look_around)
         cached = self._cache.load()
         if cached is not None:
             self._apply_cached(cached)
@@ -68,6 +72,7 @@ class GatewayServer:
             await self._saving
         core.fleet.close()
         core.deadlines.stop()
+        self._board.leave()
         log.info("has ended")
 
     def report(self) -> GatewayReport:

@@ -7,6 +7,7 @@ every `TICK_SECONDS` looks at all connections (10,000 of them: 0.13 ms). Timeout
 
 import asyncio
 import time
+from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
@@ -32,6 +33,7 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._watched: set[Timed] = set()
+        self._on_tick: list[Callable[[], None]] = []
         self._handle: asyncio.TimerHandle | None = None
         self.now = loop.time()
         """The loop's clock at the last tick, in seconds: good enough to set deadlines by, and free."""
@@ -49,6 +51,10 @@ class Deadlines:
         """Stop looking at `item`; nothing happens when it is not watched."""
         self._watched.discard(item)
 
+    def on_tick(self, call: Callable[[], None]) -> None:
+        """Call `call` on every tick from now on. It must not block."""
+        self._on_tick.append(call)
+
     def start(self) -> None:
         """Begin to tick."""
         self._handle = self._loop.call_later(TICK_SECONDS, self._tick)
@@ -63,6 +69,8 @@ class Deadlines:
         self._handle = self._loop.call_later(TICK_SECONDS, self._tick)  # first: an error below must not end the ticks
         self.now = now = self._loop.time()
         self.wall = time.time()
+        for call in self._on_tick:
+            call()
         for item in [item for item in self._watched if item.deadline <= now]:
             if item.deadline <= now:  # an earlier one of this tick may have moved it
                 item.deadline = NEVER

@@ -1,7 +1,5 @@
 """API keys of the data plane: made, listed, revoked. The secret leaves this module once and is never stored."""
 
-import string
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -9,33 +7,14 @@ from hashlib import sha256
 from modelgrid.domain.access import ApiKey, KeyLimits
 from modelgrid.domain.errors import InvalidInput, NotFound
 from modelgrid.domain.event import Subject
+from modelgrid.domain.key_format import base62, make_secret
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.events import EventMaker, Notifier
 
-PREFIX = "mg-"
-SECRET_CHARACTERS = 32
-"""Of base62: 190 bits, so that a fast hash is enough to store it."""
-CHECKSUM_CHARACTERS = 6
 SHOWN_CHARACTERS = 8
 MAX_LABEL = 100
-
-_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
-
-
-def _base62(number: int, width: int) -> str:
-    text = ""
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        text = _BASE62[digit] + text
-    return text
-
-
-def make_secret(randomness: int) -> str:
-    """Return `mg-` + 32 base62 characters + a CRC-32 checksum, which lets secret scanners rule out look-alikes."""
-    body = _base62(randomness, SECRET_CHARACTERS)
-    return PREFIX + body + _base62(zlib.crc32(body.encode()), CHECKSUM_CHARACTERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +57,7 @@ class ApiKeyService:
             )
         secret = make_secret(self._secrets.integer(192))
         key = ApiKey(
-            id=f"key-{_base62(self._secrets.integer(60), 10)}",
+            id=f"key-{base62(self._secrets.integer(60), 10)}",
             label=label,
             prefix=secret[:SHOWN_CHARACTERS],
             digest=sha256(secret.encode()).hexdigest(),

@@ -1,0 +1,161 @@
+"""The limits of API keys: asked once per request, before it is given to a replica."""
+
+import time
+from math import ceil
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from modelgrid.decide.admission import Bound, Limits, Spent, admit, remaining, reservable, settle
+from modelgrid.domain.routing import KeyGrant
+from modelgrid.gateway.board import Board, BoardError, tag_of
+from modelgrid.gateway.errors import Refusal
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.request import Request
+
+BYTES_PER_TOKEN = 4
+"""Of text, for the estimate. What a request really took is charged when the replica has said it."""
+
+_UNITS = {Bound.REQUESTS: "requests per minute", Bound.TOKENS: "tokens per minute"}
+_OVERLOADED = Refusal(
+    status=503, code="overloaded", message="Too many keys are in use at once. Try again.", retry_after=1
+)
+
+
+class _Lengths(msgspec.Struct):
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    max_output_tokens: int | None = None
+
+
+_decode = msgspec.json.Decoder(_Lengths).decode
+
+
+def estimate(body: bytes, context: int | None) -> int:
+    """Return how many tokens the request in `body` may take: its text and the answer it allows.
+
+    No more than `context` where that is known: images in a body are not four bytes a token.
+    """
+    try:
+        lengths = _decode(body)
+    except (msgspec.MsgspecError, RecursionError):  # a form, or what the replica will refuse
+        lengths = _Lengths()
+    allowed = (lengths.max_completion_tokens, lengths.max_tokens, lengths.max_output_tokens)
+    tokens = len(body) // BYTES_PER_TOKEN + next((max(0, number) for number in allowed if number is not None), 0)
+    return tokens if context is None else min(tokens, context)
+
+
+class Limiter:
+    """The limits of one key. What it has used up is on the shared page, so that it holds for all gateways together."""
+
+    __slots__ = ("_board", "_label", "_limits", "_tag")
+
+    def __init__(self, board: Board, key: KeyGrant, limits: Limits) -> None:
+        self._board = board
+        self._tag = tag_of("key", key.id)
+        self._label = key.label
+        self._limits = limits
+
+    def admit(self, request: "Request", body: bytes, context: int | None) -> Refusal | None:
+        """Charge one request, or return why it may not pass.
+
+        When it passes, `request.ticket` holds what is to be given back; in both cases `request.extra_headers` tells
+        the client how much is left.
+        """
+        board, limits, now = self._board, self._limits, time.monotonic()
+        tokens = estimate(body, context) if limits.tokens is not None else 0
+        try:
+            record = board.record(self._tag)
+        except BoardError:
+            return _OVERLOADED
+        locked = board.lock(record)
+        try:
+            verdict = admit(limits, Spent(*board.spent(record), board.under_way(record)), tokens, now)
+            if verdict.refused_by is None:
+                board.spend(record, verdict.spent.requests_full_at, verdict.spent.tokens_full_at)
+                board.add(record, +1)
+        finally:
+            if locked:
+                board.unlock(record)
+        request.extra_headers = _headers(limits, verdict.spent, now)
+        if verdict.refused_by is not None:
+            return self._refusal(verdict.refused_by, verdict.wait_seconds)
+        reserved = reservable(limits.tokens, tokens) if limits.tokens is not None else 0
+        request.ticket = Ticket(board, record, limits.tokens, reserved)
+        return None
+
+    def _refusal(self, bound: Bound, wait: float) -> Refusal:
+        if bound is Bound.CONCURRENCY:
+            said = f"{self._limits.concurrent} of its requests run already. Wait for one to end"
+        else:
+            limit = self._limits.requests if bound is Bound.REQUESTS else self._limits.tokens
+            said = f"its limit is {limit} {_UNITS[bound]}. Try again in {_duration(wait)}"
+        return Refusal(
+            status=429,
+            code="rate_limit_exceeded",
+            kind=bound.value,
+            message=f"Rate limit reached for the key '{self._label}': {said}.",
+            retry_after=max(1, ceil(wait)),
+        )
+
+
+def limiter_of(board: Board, key: KeyGrant, default_requests: int | None) -> Limiter | None:
+    """Return what holds the limits of `key`, None when it has none.
+
+    `default_requests`: per minute, for keys without a bound of their own.
+    """
+    requests = key.requests_per_minute if key.requests_per_minute is not None else default_requests
+    limits = Limits(requests, key.tokens_per_minute, key.concurrent_requests)
+    return None if limits == (None, None, None) else Limiter(board, key, limits)
+
+
+class Ticket:
+    """What one admitted request holds of its key's limits until it is over."""
+
+    __slots__ = ("_board", "_limit", "_record", "_reserved")
+
+    def __init__(self, board: Board, record: int, limit: int | None, reserved: int) -> None:
+        self._board = board
+        self._record = record
+        self._limit = limit
+        self._reserved = reserved
+
+    def close(self, used: int | None) -> None:
+        """The request is over. `used`: its tokens; None when nobody knows: the estimate stands. Called once."""
+        board, record = self._board, self._record
+        if self._limit is not None and used is not None and used != self._reserved:
+            locked = board.lock(record)
+            try:
+                requests_full_at, tokens_full_at = board.spent(record)
+                now = time.monotonic()
+                board.spend(record, requests_full_at, settle(self._limit, tokens_full_at, self._reserved, used, now))
+            finally:
+                if locked:
+                    board.unlock(record)
+        board.add(record, -1)
+
+
+def _headers(limits: Limits, spent: Spent, now: float) -> bytes:
+    """Return the headers that tell what is left, in OpenAI's names."""
+    lines = b""
+    for name, limit, full_at in (
+        (b"requests", limits.requests, spent.requests_full_at),
+        (b"tokens", limits.tokens, spent.tokens_full_at),
+    ):
+        if limit is not None:
+            lines += (
+                b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
+                % (name, limit, name, remaining(limit, full_at, now), name, _duration(full_at - now).encode())
+            )  # fmt: skip
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`."""
+    if seconds < 1.0:
+        return f"{max(0, ceil(seconds * 1000))}ms"
+    if seconds < 60.0:
+        return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
+    minutes, rest = divmod(ceil(seconds), 60)
+    return f"{minutes}m{rest}s"
