@@ -10,6 +10,7 @@ from modelgrid.domain.routing import GatewaySettings, RoutingTable
 from modelgrid.gateway.board import Board
 from modelgrid.gateway.counters import Counters
 from modelgrid.gateway.fleet import Fleet
+from modelgrid.gateway.heads import AnswerHead, KnownHeads
 from modelgrid.gateway.keys import KeyRing
 from modelgrid.gateway.limits import limiter_of
 from modelgrid.gateway.timers import Deadlines
@@ -17,6 +18,7 @@ from modelgrid.gateway.timers import Deadlines
 if TYPE_CHECKING:
     from modelgrid.gateway.exchange import Exchange
     from modelgrid.gateway.protocol import ClientConnection
+    from modelgrid.gateway.request import Request
 
 
 class Core:
@@ -41,9 +43,13 @@ class Core:
         """No client connection is open."""
         self.exchanges: set[Exchange] = set()
         """Requests in flight: each adds itself when it starts and removes itself when it is over."""
+        self.request_heads: KnownHeads[Request] = KnownHeads()
+        """Heads of requests that were accepted with the present keys and settings."""
+        self.answer_heads: KnownHeads[AnswerHead] = KnownHeads()
+        """Heads of replicas' answers."""
         self.draining = False
         """No new connection; each open one ends with its present request."""
-        self._id_prefix = secrets.token_hex(6)
+        self._id_prefix = b"mg-%b" % secrets.token_hex(6).encode()
         self._ids = count(1)
 
     def connection_opened(self, connection: "ClientConnection") -> None:
@@ -61,7 +67,7 @@ class Core:
 
     def next_request_id(self) -> bytes:
         """Return an id that no other request has, in this process or another."""
-        return b"mg-%b-%x" % (self._id_prefix.encode(), next(self._ids))
+        return b"%b-%x" % (self._id_prefix, next(self._ids))
 
     def apply(self, table: RoutingTable) -> bool:
         """Use `table` unless it is older than the present one; return whether it is used.
@@ -74,6 +80,9 @@ class Core:
         default = table.settings.requests_per_minute
         if old is None or old.keys != table.keys or old.settings.requests_per_minute != default:
             self.keys = KeyRing(table.keys, lambda key: limiter_of(self.board, key, default))
+            self.request_heads.clear()
+        if table.settings != self.settings:
+            self.request_heads.clear()
         self.table = table
         self.settings = table.settings
         self.fleet.apply(table)

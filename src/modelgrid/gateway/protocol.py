@@ -1,4 +1,4 @@
-"""One client connection: reads requests off the wire, has them answered one after the other, writes the answers.
+"""One client connection: takes the requests that were read, has them answered one after the other, writes the answers.
 
 Pipelined requests wait here in order and reading stops meanwhile. A connection whose framing cannot be trusted, or
 whose request body is not going to be read, is answered, half-closed, drained for a moment (so that the answer is not
@@ -10,15 +10,14 @@ from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
-import httptools
-
 from modelgrid.gateway import local
 from modelgrid.gateway.admit import admit
 from modelgrid.gateway.cors import headers_for
 from modelgrid.gateway.errors import Refusal, body_of, header_lines
 from modelgrid.gateway.exchange import Exchange
+from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.relay import status_line
-from modelgrid.gateway.request import Request, header_too_large
+from modelgrid.gateway.request import Request
 from modelgrid.gateway.timers import NEVER
 
 if TYPE_CHECKING:
@@ -37,31 +36,48 @@ class ClientConnection(asyncio.Protocol):
     """See the module. Also the side of the client that `Exchange` talks to."""
 
     __slots__ = (
-        "_continued", "_core", "_exchange", "_ignore", "_linger_left", "_lingering", "_parser", "_pipeline", "_pumping",
-        "_raw_head", "_read_paused", "_reading_head", "_request", "_resuming", "_transport", "_unread",
-        "_upgrading", "_write_paused", "deadline", "will_close",
+        "_core", "_exchange", "_linger_left", "_lingering", "_pipeline", "_pumping", "_read_paused", "_reader",
+        "_transport", "_write_paused", "deadline", "will_close",
     )  # fmt: skip
 
     def __init__(self, core: "Core") -> None:
         self._core = core
-        self._parser = httptools.HttpRequestParser(self)
-        # the request that is being read
-        self._request: Request | None = None
-        self._reading_head = False
-        self._raw_head = 0
-        self._continued = self._ignore = False  # _ignore: nothing that still arrives is a request
-        self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
+        self._reader = RequestReader(core, self)
         # what is answered
         self._pipeline: deque[Request] = deque()
         self._exchange: Exchange | None = None
         self._pumping = False
         # the connection
         self._read_paused = self._write_paused = False
-        self._unread = self._lingering = False
+        self._lingering = False
         self._linger_left = LINGER_BYTES
         self.deadline = NEVER
         self.will_close = False
         """Ends with the present answer."""
+
+    # From the reader
+
+    def take(self, request: Request) -> None:
+        """Answer `request` in its turn."""
+        self._pipeline.append(request)
+        if self._exchange is None:
+            self._pump()
+
+    def more_is_due(self) -> None:
+        """A request has begun to arrive and is not whole."""
+        if self._exchange is None:
+            self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
+
+    def continue_if_expected(self) -> None:
+        """Ask for the body of a request whose client waits to be asked, when its turn has come."""
+        reader = self._reader
+        request = reader.request
+        if request is None or reader.reading_head or reader.continued or not request.expects_continue:
+            return
+        if self._exchange is None and not self._pipeline:
+            reader.continued = True
+            if request.size == 0:
+                self.write(_CONTINUE)
 
     # From the exchange
 
@@ -88,14 +104,17 @@ class ClientConnection(asyncio.Protocol):
     def exchange_over(self) -> None:
         """The present answer is complete."""
         self._exchange = None
-        self._after_answer()
-        self._pump()
+        if self._pumping or self._pipeline or self._read_paused or self.will_close or self._core.draining:
+            self._after_answer()
+            self._pump()
+        else:
+            self._rest()
 
     # From the server
 
     def drain(self) -> None:
         """End with the present answer; without one, after a moment in which a request on its way still arrives."""
-        if self._exchange is None and self._request is None and not self._pipeline and not self._lingering:
+        if self._exchange is None and self._reader.request is None and not self._pipeline and not self._lingering:
             self.deadline = self._core.deadlines.now + LAST_REQUEST_SECONDS
 
     # asyncio.Protocol
@@ -106,18 +125,12 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
 
     def data_received(self, data: bytes) -> None:
-        if self._ignore:
+        if self._reader.ended:
             self._linger_left -= len(data)
             if self._lingering and self._linger_left < 0:
                 self._transport.abort()
             return
-        before = self._request
-        fresh = len(data)
-        while data:
-            data = self._feed(data)
-        request = self._request
-        if request is not None:
-            self._check_partial(request, fresh if request is before else 0)
+        self._reader.feed(data)
         if self._pipeline and not self._read_paused and not self._transport.is_closing():
             self._read_paused = True
             self._transport.pause_reading()
@@ -147,142 +160,18 @@ class ClientConnection(asyncio.Protocol):
 
     def on_deadline(self) -> None:
         """Whatever was awaited from the client, or in the queue, took too long."""
-        exchange, request = self._exchange, self._request
+        exchange, reader = self._exchange, self._reader
         if self._lingering or self._write_paused:
             self._client_gone()
             self._transport.abort()
         elif exchange is not None:
             if exchange.waiting:
                 exchange.wait_expired()
-        elif request is not None:
-            what = "headers" if self._reading_head else "body"
-            request.refusal = Refusal(
-                status=408, code="request_timeout", message=f"The request {what} did not arrive in time.", close=True
-            )
-            self._cut_short(request)
+        elif reader.request is not None:
+            message = f"The request {'headers' if reader.reading_head else 'body'} did not arrive in time."
+            reader.cut_short(Refusal(status=408, code="request_timeout", message=message, close=True))
         else:
             self._transport.close()
-
-    # httptools
-
-    def on_message_begin(self) -> None:
-        if self._ignore or self._resuming:
-            return
-        self._request = Request()
-        self._reading_head = True
-        self._raw_head = 0
-        self._continued = False
-        if self._exchange is None:
-            self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
-
-    def on_url(self, url: bytes) -> None:
-        request = self._request
-        if request is not None and not self._resuming:
-            request.url = request.url + url if request.url else url
-            request.head_bytes += len(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._reading_head and self._request is not None:  # afterwards: trailers, which nobody reads
-            self._request.add_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        request = self._request
-        if request is None or self._resuming:
-            self._resuming = False
-            return
-        self._reading_head = False
-        core, parser = self._core, self._parser
-        request.method = parser.get_method()
-        request.version = parser.get_http_version()
-        tunnel = request.method == b"CONNECT"
-        request.keep_alive = request.version == "1.1" and parser.should_keep_alive() and not tunnel
-        self._upgrading = parser.should_upgrade() and not tunnel
-        request.refusal = request.check_head(core.keys, core.settings, core.deadlines.wall)
-        if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
-            request.refusal = local.NOT_READY
-
-    def on_body(self, data: bytes) -> None:
-        if self._request is not None:
-            self._request.add_body(data, self._core.settings.max_body_bytes)
-
-    def on_message_complete(self) -> None:
-        request = self._request
-        if request is not None and not self._upgrading:
-            self._request = None
-            self._take(request)
-
-    # Reading requests
-
-    def _feed(self, data: bytes) -> bytes:
-        """Parse `data`; return what must be parsed once more."""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            return self._stay_with_http(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._malformed(str(error))
-        return b""
-
-    def _stay_with_http(self, rest: bytes) -> bytes:
-        """Ignore a wish to switch protocols, as a server may (RFC 9110, 7.8); return what to parse instead of `rest`.
-
-        The parser stops after the head of such a request, and cannot be told to read its body. A new one can, given
-        the framing alone. Java's HTTP client asks for h2c with every first request, bodies included.
-        """
-        request = self._request
-        if not self._upgrading or request is None:
-            self._ignore = True  # CONNECT: what follows is a tunnel's
-            return b""
-        self._upgrading = False
-        self._resuming = True
-        self._parser = httptools.HttpRequestParser(self)
-        return b"POST / HTTP/1.1\r\n%b\r\n%b" % (request.framing(), rest)
-
-    def _check_partial(self, request: Request, fresh: int) -> None:
-        """Look at a request that has not arrived whole; `fresh`: bytes of it that just did."""
-        limit = self._core.settings.max_header_bytes
-        if self._reading_head:
-            self._raw_head += fresh
-            if max(self._raw_head, request.head_bytes) > limit:
-                request.refusal = header_too_large(limit)
-        elif self._exchange is None:
-            self.deadline = self._core.deadlines.now + self._core.settings.header_timeout_seconds
-        if request.refusal is not None:
-            self._cut_short(request)
-        else:
-            self._continue_if_expected()
-
-    def _continue_if_expected(self) -> None:
-        request = self._request
-        if request is None or self._reading_head or self._continued or not request.expects_continue:
-            return
-        if self._exchange is None and not self._pipeline:
-            self._continued = True
-            if request.size == 0:
-                self.write(_CONTINUE)
-
-    def _malformed(self, reason: str) -> None:
-        if self._ignore:
-            return
-        request = self._request or Request()
-        request.refusal = request.refusal or Refusal(
-            status=400, code="malformed_request", message=f"The request is not valid HTTP: {reason}.", close=True
-        )
-        self._cut_short(request)
-
-    def _cut_short(self, request: Request) -> None:
-        """Answer `request` without reading the rest of it; nothing after it is read."""
-        self._request = None
-        self._unread = True
-        request.keep_alive = False
-        self._take(request)
-
-    def _take(self, request: Request) -> None:
-        if not request.keep_alive or (request.refusal is not None and request.refusal.close):
-            self._ignore = True
-        self._pipeline.append(request)
-        if self._exchange is None:
-            self._pump()
 
     # Giving answers
 
@@ -364,7 +253,7 @@ class ClientConnection(asyncio.Protocol):
     def _after_answer(self) -> None:
         if self.will_close or self._core.draining:
             self._pipeline.clear()
-            self._ignore = True
+            self._reader.ended = True
             self._close()
         elif not self._pipeline:
             self._rest()
@@ -372,12 +261,12 @@ class ClientConnection(asyncio.Protocol):
     def _rest(self) -> None:
         """Nothing is being answered: set the deadline of what comes next."""
         settings = self._core.settings
-        wait = settings.keep_alive_seconds if self._request is None else settings.header_timeout_seconds
+        wait = settings.keep_alive_seconds if self._reader.request is None else settings.header_timeout_seconds
         self.deadline = self._core.deadlines.now + wait
-        self._continue_if_expected()
+        self.continue_if_expected()
 
     def _close(self) -> None:
-        if not self._unread or self._transport.is_closing():
+        if not self._reader.unread or self._transport.is_closing():
             self._transport.close()
             return
         self._lingering = True
@@ -385,7 +274,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write_eof()
 
     def _client_gone(self) -> None:
-        self._ignore = True
+        self._reader.ended = True
         self._pipeline.clear()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:

@@ -77,6 +77,39 @@ class Request:
         """Lines that go on to the replica, each with its line end."""
         self._parts: list[bytes] = []
 
+    def learnable(self, length: int) -> bool:
+        """Whether the same head (but for the digits of its Content-Length, here `length`) may be known by its bytes
+        from now on: the head of a good request for a replica that nothing but its body is missing of."""
+        return (
+            self.refusal is None
+            and self.endpoint is not None
+            and self.grant is not None
+            and self.keep_alive
+            and not self.client_id  # changes with every request
+            and not self._expect
+            and not self._transfer
+            and self._length == length
+        )
+
+    def again(self) -> "Request":
+        """Return a request with the head of this one and no body yet. Only for a `learnable` one."""
+        other = Request()
+        other.method = self.method
+        other.path = self.path
+        other.query = self.query
+        other.content_type = self.content_type
+        other.origin = self.origin
+        other.grant = self.grant
+        other.endpoint = self.endpoint
+        other.form = self.form
+        other.headers = self.headers
+        return other
+
+    def expired(self, now: float) -> bool:
+        """Whether the key of this request has expired at `now` (Unix time)."""
+        until = self.grant.expires_at if self.grant is not None else 0.0
+        return until is not None and until <= now
+
     @property
     def expects_continue(self) -> bool:
         """The client waits for `100 Continue` before it sends the body."""

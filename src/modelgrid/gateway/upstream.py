@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from modelgrid.gateway.heads import AnswerHead, head_of
+from modelgrid.gateway.relay import status_line
 from modelgrid.gateway.timers import NEVER
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ IDLE_SECONDS = 30.0
 one that closes earlier costs a resend at most."""
 HEAD_LIMIT = 256 * 1024
 """Bytes of an answer's head; more is no HTTP server of ours."""
+
+JOIN_BYTES = 16 * 1024
+"""Bodies up to this go out joined with their head: copying them costs less than a second buffer."""
 
 _TCP_INFO = struct.Struct("=120xQ72xQQ")
 """`tcpi_bytes_acked` (counts the SYN as one), `tcpi_bytes_sent` and `tcpi_bytes_retrans` of Linux' `struct tcp_info`,
@@ -38,7 +43,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a replica. Tells its exchange what comes back, in order, and how it ended."""
 
     __slots__ = (
-        "_chunked", "_complete", "_core", "_head_bytes", "_head_done", "_keep_alive", "_length", "_lines",
+        "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done", "_keep_alive", "_length", "_lines",
         "_parser", "_pool", "_sent", "_socket", "_sse", "_transport", "_until_close", "deadline",
         "exchange", "reused",
     )  # fmt: skip
@@ -60,6 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sse = False
         self._until_close = False
         self._keep_alive = False
+        self._head: tuple[bytes, int, int] | None = None  # of the bytes being parsed, if it may be learned
         self._head_done = False
         self._head_bytes = 0
         self._complete = False
@@ -72,10 +78,14 @@ class UpstreamConnection(asyncio.Protocol):
     def send(self, exchange: "Exchange", head: bytes, body: bytes) -> None:
         """Send one request; its answer goes to `exchange`."""
         self.exchange = exchange
-        self._reset()
+        if self._head_done:
+            self._reset()
         self._sent += len(head) + len(body)
         self.deadline = self._core.deadlines.now + self._core.settings.first_byte_timeout_seconds
-        self._transport.writelines((head, body))
+        if len(body) <= JOIN_BYTES:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
 
     def abort(self) -> None:
         """Close at once: the engine stops working on the request. The exchange hears nothing more."""
@@ -120,6 +130,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.abort()
             return
         if not self._head_done:
+            if self._head_bytes == 0 and self._recall(exchange, data):
+                return
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -139,6 +151,19 @@ class UpstreamConnection(asyncio.Protocol):
                 self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
         elif self._head_bytes > HEAD_LIMIT:
             self._malformed(exchange, "the head of its answer does not end")
+
+    def _recall(self, exchange: "Exchange", data: bytes) -> bool:
+        """Hand over a whole answer whose head is known (see `modelgrid.gateway.heads`); return whether it was one."""
+        self._head = head = head_of(data)
+        if head is None:
+            return False
+        key, body_at, length = head
+        known = self._core.answer_heads.find(key)
+        if known is None or len(data) - body_at != length:
+            return False
+        reusable = known.keep_alive and self._transport.get_write_buffer_size() == 0
+        exchange.answer_whole(self, known, data[body_at:], reusable=reusable)
+        return True
 
     def eof_received(self) -> bool:
         self._lost("closed the connection", orderly=True)
@@ -212,15 +237,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
+        head, self._head = self._head, None
         if status < 200 or self._head_done:  # an interim answer, or bytes after the answer: neither is relayed
             return
         self._head_done = True
         self._keep_alive = self._parser.should_keep_alive()
         bodiless = status in {204, 304}
         self._until_close = not self._chunked and self._length is None and not bodiless
+        lines = b"".join(self._lines)
+        if head is not None and status == 200 and self._length == head[2] and not (self._chunked or self._sse):
+            self._core.answer_heads.learn(head[0], AnswerHead(status_line(status) + lines, keep_alive=self._keep_alive))
         exchange = self.exchange
         if exchange is not None:
-            exchange.answer_began(status, b"".join(self._lines), 0 if bodiless else self._length, sse=self._sse)
+            exchange.answer_began(status, lines, 0 if bodiless else self._length, sse=self._sse)
 
     def on_body(self, data: bytes) -> None:
         exchange = self.exchange

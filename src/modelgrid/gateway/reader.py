@@ -1,0 +1,204 @@
+"""Reads the requests of one client connection off the wire, one after the other.
+
+llhttp decides what is HTTP. A head that it and the checks have accepted before is found by its bytes instead
+(`modelgrid.gateway.heads`); the parser then never sees that request, and stands where it stood: at the start of one.
+"""
+
+from typing import TYPE_CHECKING
+
+import httptools
+
+from modelgrid.gateway import local
+from modelgrid.gateway.errors import Refusal
+from modelgrid.gateway.heads import head_of
+from modelgrid.gateway.request import Request, header_too_large
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.core import Core
+    from modelgrid.gateway.protocol import ClientConnection
+
+
+class RequestReader:
+    """Takes bytes, gives each whole request, or the one refusal that ends the reading, to `ClientConnection.take`."""
+
+    __slots__ = (
+        "_client", "_core", "_head", "_missing", "_parser", "_raw_head", "_resuming", "_upgrading",
+        "continued", "ended", "reading_head", "request", "unread",
+    )  # fmt: skip
+
+    def __init__(self, core: "Core", client: "ClientConnection") -> None:
+        self._core = core
+        self._client = client
+        self._parser = httptools.HttpRequestParser(self)
+        self._head: tuple[bytes, int, int] | None = None  # of the bytes being parsed, if it may be learned
+        self._missing = 0  # bytes of the body of a request whose head was known
+        self._raw_head = 0
+        self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
+        self.request: Request | None = None
+        """The request that is being read."""
+        self.reading_head = False
+        self.continued = False
+        """It was told to send its body, or will be answered without."""
+        self.ended = False
+        """Nothing that still arrives is a request."""
+        self.unread = False
+        """The last request was not read to its end."""
+
+    def feed(self, data: bytes) -> None:
+        """Read `data`. Answers may be written before this returns."""
+        before = self.request
+        fresh = len(data)
+        if self._missing:
+            data = self._add_body(before, data)  # type: ignore[arg-type]  # what is missing is missing of a request
+        elif before is None:
+            data = self._recall(data)
+        while data and not self.ended:
+            data = self._parse(data)
+        request = self.request
+        if request is not None:
+            self._check_partial(request, fresh if request is before else 0)
+
+    def cut_short(self, refusal: Refusal) -> None:
+        """Answer the request that is being read with `refusal` without reading the rest; nothing after it is read."""
+        request = self.request or Request()
+        request.refusal = request.refusal or refusal
+        self.request = None
+        self._missing = 0
+        self.unread = True
+        request.keep_alive = False
+        self._take(request)
+
+    # Known heads
+
+    def _recall(self, data: bytes) -> bytes:
+        """Begin a request whose head is known; return the bytes that are left, all of them when it is not."""
+        core = self._core
+        self._head = head = head_of(data)
+        if head is None:
+            return data
+        key, body_at, length = head
+        known = core.request_heads.find(key)
+        if known is None or length > core.settings.max_body_bytes or known.expired(core.deadlines.wall):
+            return data
+        self._head = None
+        request = known.again()
+        body = data[body_at:]
+        if len(body) == length:
+            request.add_body(body, length)
+            self._client.take(request)
+            return b""
+        self._missing = length
+        self.request = request
+        self.reading_head = False
+        return self._add_body(request, body)
+
+    def _add_body(self, request: Request, data: bytes) -> bytes:
+        """Take the part of `data` that belongs to the body of `request`; return the rest."""
+        missing = self._missing
+        piece = data if len(data) <= missing else data[:missing]
+        self._missing = missing - len(piece)
+        if piece:
+            request.add_body(piece, self._core.settings.max_body_bytes)
+        if not self._missing:
+            self.request = None
+            self._take(request)
+        return data[missing:]
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self.ended or self._resuming:
+            return
+        self.request = Request()
+        self.reading_head = True
+        self._raw_head = 0
+        self.continued = False
+        self._client.more_is_due()
+
+    def on_url(self, url: bytes) -> None:
+        request = self.request
+        if request is not None and not self._resuming:
+            request.url = request.url + url if request.url else url
+            request.head_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.reading_head and self.request is not None:  # afterwards: trailers, which nobody reads
+            self.request.add_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        request = self.request
+        if request is None or self._resuming:
+            self._resuming = False
+            return
+        self.reading_head = False
+        core, parser = self._core, self._parser
+        request.method = parser.get_method()
+        request.version = parser.get_http_version()
+        tunnel = request.method == b"CONNECT"
+        request.keep_alive = request.version == "1.1" and parser.should_keep_alive() and not tunnel
+        self._upgrading = parser.should_upgrade() and not tunnel
+        request.refusal = request.check_head(core.keys, core.settings, core.deadlines.wall)
+        if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
+            request.refusal = local.NOT_READY
+        head, self._head = self._head, None
+        if head is not None and not self._upgrading and request.learnable(head[2]):
+            core.request_heads.learn(head[0], request.again())
+
+    def on_body(self, data: bytes) -> None:
+        if self.request is not None:
+            self.request.add_body(data, self._core.settings.max_body_bytes)
+
+    def on_message_complete(self) -> None:
+        request = self.request
+        if request is not None and not self._upgrading:
+            self.request = None
+            self._take(request)
+
+    # Parsing
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parse `data`; return what must be parsed once more."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._stay_with_http(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self.ended:
+                message = f"The request is not valid HTTP: {error}."
+                self.cut_short(Refusal(status=400, code="malformed_request", message=message, close=True))
+        self._head = None
+        return b""
+
+    def _stay_with_http(self, rest: bytes) -> bytes:
+        """Ignore a wish to switch protocols, as a server may (RFC 9110, 7.8); return what to parse instead of `rest`.
+
+        The parser stops after the head of such a request, and cannot be told to read its body. A new one can, given
+        the framing alone. Java's HTTP client asks for h2c with every first request, bodies included.
+        """
+        request = self.request
+        if not self._upgrading or request is None:
+            self.ended = True  # CONNECT: what follows is a tunnel's
+            return b""
+        self._upgrading = False
+        self._resuming = True
+        self._parser = httptools.HttpRequestParser(self)
+        return b"POST / HTTP/1.1\r\n%b\r\n%b" % (request.framing(), rest)
+
+    def _check_partial(self, request: Request, fresh: int) -> None:
+        """Look at a request that has not arrived whole; `fresh`: bytes of it that just did."""
+        limit = self._core.settings.max_header_bytes
+        if self.reading_head:
+            self._raw_head += fresh
+            if max(self._raw_head, request.head_bytes) > limit:
+                request.refusal = header_too_large(limit)
+        else:
+            self._client.more_is_due()
+        if request.refusal is not None:
+            self.cut_short(request.refusal)
+        else:
+            self._client.continue_if_expected()
+
+    def _take(self, request: Request) -> None:
+        if not request.keep_alive or (request.refusal is not None and request.refusal.close):
+            self.ended = True
+        self._client.take(request)
