@@ -276,7 +276,7 @@ def api_page() -> str:
         out += [f"### {body}", ""]
         if schema.get("description"):
             out += [" ".join(schema["description"].split()), ""]
-        out += _keys(schema["properties"], schemas, set(schema.get("required", ())))
+        out += _keys(schema.get("properties", {}), schemas, set(schema.get("required", ())))
     return "\n".join(out).rstrip() + "\n"
 
 

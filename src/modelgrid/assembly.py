@@ -165,7 +165,7 @@ class Assembly:
         self.node_status = NodeStatusService(store, clock)
         self.logs, self.live, self.probe = EngineLogs(), LiveFacts(), ReadinessProbe()
         self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
-        self._local = LocalNode(
+        self.local = LocalNode(
             name=NodeName(config.node_name or socket.gethostname()),
             role=config.cluster.role,
             advertise_url=config.cluster.advertise_url or f"http://{config.api.host}:{config.api.port}",
@@ -193,7 +193,7 @@ class Assembly:
             api=config.api,
             auto_deploy=config.models.auto_deploy,
         )
-        launches = Launches(
+        self.launches = Launches(
             catalog=self.catalog,
             targets=self.targets,
             inventory=lambda: base.gpus.inventory,
@@ -210,15 +210,15 @@ class Assembly:
                 probe=self.probe,
                 clock=clock,
                 allocate_port=ports.allocate,
-                launch=launches.launch,
-                names=launches.names,
+                launch=self.launches.launch,
+                names=self.launches.names,
                 in_flight=self.gateways.in_flight,
             )
         )
 
     def nodes(self) -> Sequence[Node]:
         """Return the nodes of the cluster: this one."""
-        return (self._local.read(self.node_status.of(self._local.name), self.base.clock.now()),)
+        return (self.local.read(self.node_status.of(self.local.name), self.base.clock.now()),)
 
     @property
     def cache_dir(self) -> Path:

@@ -20,12 +20,14 @@ import uvloop
 
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
+from modelgrid.appliers import Live, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
 from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
-from modelgrid.daemon_log import configure_logging
+from modelgrid.daemon_log import configure_logging, set_log_level
+from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
@@ -35,6 +37,7 @@ from modelgrid.services.catalog import CatalogService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
 from modelgrid.services.preview import PreviewService
+from modelgrid.services.settings import SettingsService
 from modelgrid.services.targets import TargetRequest
 
 SAMPLE_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
@@ -68,15 +71,20 @@ async def run(arguments: Arguments, config: Config) -> None:
         base = await lay_foundation(arguments, config, stack)
         assembly = Assembly(base)
         await assembly.load()
-        problems = await assembly.targets.seed(config)
-        if base.platform.problem:
-            problems = (f"{base.platform.problem}. {base.platform.fix}".strip(), *problems)
+        settings, live = settings_of(assembly, config)
+        await settings.load()
+        await live.targets(config)
         text = await _first_start(assembly)
         await assembly.start(stack)
-        loops = (*assembly.loops(), _housekeep(base.store, base.clock), _watch_catalog(assembly.catalog, base.clock))
+        loops = (
+            *assembly.loops(),
+            settings.watch(),
+            _housekeep(base.store, base.clock),
+            _watch_catalog(assembly.catalog, base.clock),
+        )
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_cancel, tasks)
-        services = _services(assembly, lambda: problems)
+        services = _services(assembly, settings, lambda: _problems(base.platform, live, settings))
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
@@ -108,7 +116,13 @@ async def _first_start(assembly: Assembly) -> str:
     )
 
 
-def _services(assembly: Assembly, problems: Callable[[], Sequence[str]]) -> Services:
+def _problems(platform: Platform, live: Live, settings: SettingsService) -> tuple[str, ...]:
+    """Return what was asked for and cannot be had."""
+    here = (f"{platform.problem}. {platform.fix}".strip(),) if platform.problem else ()
+    return (*here, *settings.problems(), *live.problems)
+
+
+def _services(assembly: Assembly, settings: SettingsService, problems: Callable[[], Sequence[str]]) -> Services:
     base = assembly.base
     drivers = DriverService(base.gpus, base.clock)
     doctor = Doctor(
@@ -126,7 +140,7 @@ def _services(assembly: Assembly, problems: Callable[[], Sequence[str]]) -> Serv
     preview = PreviewService(assembly.targets, assembly.reconciler.plan, base.clock)
     return Services(
         config=base.config,
-        config_path=base.arguments.config,
+        settings=settings,
         state_dir=base.arguments.state_dir,
         platform=base.platform,
         store=base.store,
@@ -243,6 +257,7 @@ def main() -> None:
     configure_logging()
     try:
         config = load_config(arguments.config)
+        set_log_level(config.log_level)
         uvloop.run(run(arguments, config))
     except ModelGridError as error:
         sys.stderr.write(f"modelgrid: {error}\n")

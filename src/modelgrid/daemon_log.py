@@ -9,11 +9,28 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Syslog priorities, as sd-daemon(3) reads them at the beginning of a line."""
 
 
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_least = _LEVELS["info"]
+
+
+def set_log_level(level: str) -> None:
+    """Log from `level` on: `debug`, `info`, `warning` or `error`. Holds at once, everywhere in this process."""
+    global _least  # noqa: PLW0603  loggers are kept by the modules that made them
+    _least = _LEVELS[level]
+
+
+def _drop_below(_: object, level: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    if _LEVELS.get(level, _LEVELS["error"]) < _least:
+        raise structlog.DropEvent
+    return event
+
+
 def configure_logging() -> None:
     """Write coloured lines to a terminal, logfmt otherwise; with priorities when the journal reads them."""
     terminal = sys.stderr.isatty()
     journal = "JOURNAL_STREAM" in os.environ and not terminal
     processors: list[structlog.typing.Processor] = [
+        _drop_below,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
     ]
@@ -33,7 +50,7 @@ def configure_logging() -> None:
         processors.append(_with_priority)
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        wrapper_class=structlog.make_filtering_bound_logger("debug"),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

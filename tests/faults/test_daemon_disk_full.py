@@ -80,6 +80,7 @@ def test_a_full_disk_stops_changes_and_nothing_else(
         ("POST", f"deployments/{item['id']}/stop", None),
         ("DELETE", f"deployments/{item['id']}", None),
         ("POST", "nodes/here/cordon", None),
+        ("PATCH", "config", {"api": {"rateLimit": 5}}),
     ):
         response = httpx.request(
             method,
@@ -95,6 +96,8 @@ def test_a_full_disk_stops_changes_and_nothing_else(
             assert client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=2).choices
     assert {key["id"] for key in daemon.client.api_keys()} == known, "what was refused is not there"
     assert daemon.deployments(SMALL)[0]["state"] == "running"
+    assert daemon.client.config()["config"]["api"]["rateLimit"] is None
+    assert [path.name for path in daemon.folder.glob("*config.json*")] == ["config.json"]
     # The gateway's reports come once a second and say when keys were used, which cannot be written now.
     wait_until("a report was refused", lambda: "not taken over" in daemon.log.read_text(), 20)
     assert (daemon.control_pid, daemon.gateway_pids, daemon.engine_pids()) == (control, gateways, engines)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +198,48 @@ def test_one_of_two_concurrent_edits_wins(daemon: DaemonUnderTest, http: httpx.C
     etag = first.headers["etag"]
     assert put(http, {"replicas": 0, "context": 2048}, **{"If-Match": etag}).status_code == 200
     stale = put(http, {"replicas": 0, "context": 4096}, **{"If-Match": etag})
-    assert stale.status_code == 409
-    assert stale.json()["error"]["code"] == "conflict"
+    assert stale.status_code == 412
+    assert stale.json()["error"]["code"] == "precondition_failed"
     assert put(http, {"replicas": 0}, **{"If-Match": "x"}).status_code == 422
     assert daemon.client.target(SMALL)["spec"]["context"] == 2048
     gone = http.request("DELETE", f"{PREFIX}/targets/{SMALL}", headers={"If-Match": '"1"'})
-    assert gone.status_code == 409
+    assert gone.status_code == 412
+    daemon.client.clear(SMALL)
+
+
+def test_a_condition_of_a_node_is_its_status(daemon: DaemonUnderTest, http: httpx.Client) -> None:
+    seen = http.get(f"{PREFIX}/nodes/here").headers["etag"]
+    assert seen == '"active"'
+    cordoned = http.post(f"{PREFIX}/nodes/here/cordon", headers={"If-Match": seen})
+    assert (cordoned.status_code, cordoned.headers["etag"]) == (200, '"cordoned"')
+    assert http.post(f"{PREFIX}/nodes/here/drain", headers={"If-Match": seen}).status_code == 412
+    assert http.get(f"{PREFIX}/nodes/here").json()["status"] == "cordoned"
+    assert http.post(f"{PREFIX}/nodes/here/activate", headers={"If-Match": "*"}).json()["status"] == "active"
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [('"x"', 412), ('W/"1"', 412), ('"7", "8"', 412), ("*", 412), ("1", 422), ('"1', 422), ("", 422)],
+)
+def test_a_condition_on_what_is_not_there(http: httpx.Client, condition: str, status: int) -> None:
+    assert put(http, {"replicas": 0}, **{"If-Match": condition}).status_code == status
+
+
+def test_of_many_writers_of_a_target_one_wins_each_revision(daemon: DaemonUnderTest, http: httpx.Client) -> None:
+    """R29: fifty put another context to the same revision."""
+    revision = int(put(http, {"replicas": 0}).headers["etag"].strip('"'))
+    for _ in range(3):
+        other = 1000 * revision
+        guarded = partial(put, http, **{"If-Match": f'"{revision}"'})
+        with ThreadPoolExecutor(50) as pool:
+            answers = list(pool.map(guarded, [{"replicas": 0, "context": other + number} for number in range(50)]))
+        statuses = [answer.status_code for answer in answers]
+        assert sorted(statuses) == [200] + [412] * 49
+        won = answers[statuses.index(200)].json()
+        revision += 1
+        shown = daemon.client.target(SMALL)
+        assert shown["revision"] == won["revision"] == revision
+        assert shown["spec"]["context"] == won["spec"]["context"]
     daemon.client.clear(SMALL)
 
 

@@ -42,10 +42,22 @@ def test_set_keeps_the_rest_the_mode_and_the_link(place, tmp_path, capsys):
     real.chmod(0o640)
     place.config.symlink_to(real)
     said = place.here(capsys, "config", "set", "api.port", "9000", "--json")
-    assert said.json == {"path": str(place.config), "key": "api.port", "value": 9000, "restart_required": True}
+    change = {"path": "api.port", "before": 8080, "after": 9000, "restart_required": True}
+    assert said.json == {
+        "path": str(place.config), "key": "api.port", "value": 9000, "diff": [change], "dry_run": False,
+        "restart_required": True,
+    }  # fmt: skip
     assert json.loads(real.read_text()) == {"nodeName": "a", "api": {"uiPort": 9001, "port": 9000}}
     assert place.config.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(place, capsys):
+    place.config.write_text('{"api": {"port": 9000}}')
+    said = place.here(capsys, "config", "set", "api.port", "9001", "--dry-run")
+    assert said.code == 0
+    assert "api.port: 9000 → 9001" in said.out + said.err
+    assert place.config.read_text() == '{"api": {"port": 9000}}'
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")

@@ -5,7 +5,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from modelgrid import __version__
-from modelgrid.api import access, catalog, deployments, events, nodes, overview, sessions, targets
+from modelgrid.api import access, catalog, config, deployments, events, nodes, overview, sessions, targets
 from modelgrid.api.auth import Authentication
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, install
@@ -29,7 +29,7 @@ def create_app(services: Services, token: str) -> FastAPI:
     )
     app.state.services = services
     install(app)
-    for resource in (overview, nodes, targets, deployments, events, catalog, access, sessions):
+    for resource in (overview, config, nodes, targets, deployments, events, catalog, access, sessions):
         app.include_router(resource.router, prefix=PREFIX)
     return app
 

@@ -27,13 +27,15 @@ from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.sessions import SessionService
+from modelgrid.services.settings import SettingsService
 from modelgrid.services.targets import TargetService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     config: Config
-    config_path: Path
+    """What the daemon was started with."""
+    settings: SettingsService
     state_dir: Path
     platform: Platform
     store: Store

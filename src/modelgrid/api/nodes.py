@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.gpu import DriverReport, Gpu
 from modelgrid.domain.node import Node, NodeLiveness, NodeRole, NodeStatus
@@ -92,14 +93,28 @@ async def list_nodes(services: Context) -> NodeList:
     return NodeList(items=[_node_view(node) for node in services.nodes()])
 
 
+@router.get("/nodes/{name}")
+async def show_node(services: Context, name: str, response: Response) -> NodeView:
+    """Return one node. Its ETag names its status, which is what can be changed."""
+    node = find_node(services, name)
+    set_etag(response, node.status.value)
+    return _node_view(node)
+
+
 @router.post("/nodes/{name}/{action}")
 async def act_on_node(
-    services: Context, caller: Caller, name: str, action: Literal["cordon", "drain", "activate"]
+    services: Context,
+    caller: Caller,
+    name: str,
+    action: Literal["cordon", "drain", "activate"],
+    response: Response,
+    condition: IfMatch,
 ) -> NodeView:
     """Cordon (nothing new lands), drain (and what runs moves away) or activate a node."""
     find_node(services, name)
     status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
-    await services.node_status.set(name, status, by=caller)
+    await services.node_status.set(name, status, by=caller, expected=condition.etags if condition else None)
+    set_etag(response, status.value)
     return _node_view(find_node(services, name))
 
 

@@ -5,7 +5,6 @@ from pydantic import BaseModel
 
 from modelgrid import __version__
 from modelgrid.api.context import Context
-from modelgrid.config.model import json_schema, redacted
 from modelgrid.decide.classify import classify
 from modelgrid.services.doctor import Check
 
@@ -88,15 +87,3 @@ async def overview(services: Context) -> Overview:
 async def doctor(services: Context) -> Checks:
     """Make every check an operator would make, with the fix for what fails."""
     return Checks(items=list(await services.doctor.checks()))
-
-
-@router.get("/config")
-async def show_config(services: Context) -> dict[str, object]:
-    """Return the resolved configuration (with defaults) and where it came from, secrets redacted."""
-    document = services.config.model_dump(mode="json", by_alias=True)
-    return {"path": str(services.config_path), "config": redacted(document)}
-
-
-@router.get("/config/schema")
-async def config_schema() -> dict[str, object]:
-    return json_schema()

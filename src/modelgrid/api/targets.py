@@ -1,14 +1,12 @@
 """Targets and placements: what is desired, and where it landed."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import Caller, Context, Services
 from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
+from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.domain.deployment import Intent
-from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.placement import Decision
@@ -135,16 +133,6 @@ def target_view(services: Services, target: Target) -> TargetView:
     )
 
 
-def expected_revision(if_match: Annotated[str | None, Header()] = None) -> int | None:
-    """Return the revision that `If-Match` demands; `None` without one."""
-    if if_match is None or if_match == "*":
-        return None
-    text = if_match.strip().removeprefix("W/").strip('"')
-    if not text.isdigit():
-        raise InvalidInput("If-Match is not an ETag of ours.", fix='Send the ETag of the last answer, like `"3"`.')
-    return int(text)
-
-
 @router.get("/targets")
 async def list_targets(services: Context) -> TargetList:
     """Return everything that is desired."""
@@ -162,7 +150,7 @@ async def preview_target(services: Context, body: PreviewBody) -> Preview:
 @router.get("/targets/{model:path}")
 async def show_target(services: Context, model: str, response: Response) -> TargetView:
     target = services.targets.get(model)
-    response.headers["ETag"] = f'"{target.revision}"'
+    set_etag(response, target.revision)
     return target_view(services, target)
 
 
@@ -173,23 +161,21 @@ async def put_target(
     model: str,
     body: TargetBody,
     response: Response,
-    if_match: Annotated[str | None, Header()] = None,
+    condition: IfMatch,
 ) -> TargetView:
     """Ensure a target. Repeating it changes nothing. Answers when it is accepted; deployments follow."""
-    target = await services.targets.ensure(
-        to_request(model, body), by=caller, expected_revision=expected_revision(if_match)
-    )
-    response.headers["ETag"] = f'"{target.revision}"'
+    expected = condition.revision(model, services.targets.revision(model)) if condition else None
+    target = await services.targets.ensure(to_request(model, body), by=caller, expected_revision=expected)
+    set_etag(response, target.revision)
     return target_view(services, target)
 
 
 @router.delete("/targets/{model:path}", status_code=202)
-async def delete_target(
-    services: Context, caller: Caller, model: str, if_match: Annotated[str | None, Header()] = None
-) -> TargetView:
+async def delete_target(services: Context, caller: Caller, model: str, condition: IfMatch) -> TargetView:
     """Clear a target; its deployments drain and end after the answer."""
+    expected = condition.revision(model, services.targets.revision(model)) if condition else None
     view = target_view(services, services.targets.get(model))
-    await services.targets.remove(model, by=caller, expected_revision=expected_revision(if_match))
+    await services.targets.remove(model, by=caller, expected_revision=expected)
     return view
 
 

@@ -2,7 +2,11 @@
 
 import difflib
 import json
-from typing import Annotated, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.highlighter import JSONHighlighter
@@ -11,9 +15,17 @@ from rich.text import Text
 from modelgrid.cli.access import register_access
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import console, json_text, print_json, say, show
+from modelgrid.cli.session import Session
+from modelgrid.config.change import changes
 from modelgrid.config.file import dump, load_config, parse_config, read_text, rewrite, set_value, write_atomically
-from modelgrid.config.model import REDACTED, SECRET_PATHS, json_schema, redacted
-from modelgrid.domain.errors import Conflict, InvalidConfig, NotFound
+from modelgrid.config.keys import NO_REGISTRY
+from modelgrid.config.model import REDACTED, SECRET_PATHS, Config, json_schema, redacted
+from modelgrid.domain.errors import Conflict, DaemonUnreachable, InvalidConfig, NotFound
+
+if TYPE_CHECKING:
+    from modelgrid.client.http import ModelGridClient
+
+LOCAL_SECONDS = 10.0
 
 Key = Annotated[str, typer.Argument(help="Dotted path, for example api.port.")]
 
@@ -27,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def show_config(context: typer.Context, as_json: Json = False) -> None:
     """Print the resolved configuration, defaults included and secrets redacted."""
-    resolved = _resolved(context)
+    resolved = _resolved(session_of(context))
     if as_json:
         print_json(resolved)
         return
@@ -37,14 +49,36 @@ def show_config(context: typer.Context, as_json: Json = False) -> None:
     show(text)
 
 
-def _resolved(context: typer.Context) -> dict[str, Any]:
-    config = load_config(session_of(context).config)
+def _resolved(session: Session) -> dict[str, Any]:
+    with _daemon_of(session) as daemon:
+        if daemon is not None:
+            return dict(daemon.config()["config"])
+    config = load_config(session.config)
     return redacted(config.model_dump(mode="json", by_alias=True))
+
+
+@contextmanager
+def _daemon_of(session: Session) -> Iterator["ModelGridClient | None"]:
+    """Yield a client of the daemon whose configuration is meant; `None` when it is a file that no daemon uses."""
+    client = session.client() if session.url is not None else _local(session)
+    if client is None:
+        yield None
+        return
+    with client:
+        yield client
+
+
+def _local(session: Session) -> "ModelGridClient | None":
+    try:
+        client = session.client(LOCAL_SECONDS)
+        return client if client.config()["path"] == str(session.config.absolute()) else None
+    except DaemonUnreachable:
+        return None
 
 
 def get_value(context: typer.Context, key: Key, as_json: Json = False) -> None:
     """Print one value of the resolved configuration: text as it is, everything else as JSON."""
-    value: Any = _resolved(context)
+    value: Any = _resolved(session_of(context))
     for part in key.split("."):
         value = _inner(value, part, key)
     if isinstance(value, str) and not as_json:
@@ -69,23 +103,68 @@ def set_key(
     context: typer.Context,
     key: Key,
     value: Annotated[str, typer.Argument(help="JSON, or text.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Set one value in the file; it is checked first, and nothing is written when it is refused."""
-    path = session_of(context).config
+    """Set one value; it is checked first, and nothing is written when it is refused.
+
+    A running daemon writes it and applies what it can at once. Without one the file is written here."""
+    session = session_of(context)
     try:
         parsed = json.loads(value)
     except json.JSONDecodeError:
         parsed = value
-    secret = tuple(key.split(".")) in SECRET_PATHS
-    shown = REDACTED if secret else parsed
-    changed = dump(set_value(_document(path.name, read_text(path)), key, parsed))
-    parse_config(changed, source=f"{path} with {key} = {REDACTED if secret else value}")
-    rewrite(path, changed)
+    with _daemon_of(session) as daemon:
+        if daemon is not None:
+            path, diff = _patch(daemon, key, parsed, dry_run=dry_run)
+        else:
+            path, diff = session.config, _write(session.config, key, parsed, value, dry_run=dry_run)
+        live = daemon is not None
+    waits = any(change["restart_required"] for change in diff)
     if as_json:
-        print_json({"path": str(path), "key": key, "value": shown, "restart_required": True})
+        shown = REDACTED if tuple(key.split(".")) in SECRET_PATHS else parsed
+        said = {"path": str(path), "key": key, "value": shown, "diff": diff, "dry_run": dry_run}
+        print_json({**said, "restart_required": waits or not live})
+        return
+    for change in diff:
+        before, after = (json.dumps(change[side], ensure_ascii=False) for side in ("before", "after"))
+        say(f"{change['path']}: {before} → {after}")
+    if not diff:
+        say(f"{path}: {key} has that value already.")
+    elif dry_run:
+        say("Nothing was changed.")
+    elif waits or not live:
+        say(f"{path} written. Restart the daemon to apply it.")
     else:
-        say(f"{path}: {key} is {json.dumps(shown, ensure_ascii=False)} now. Restart the daemon to apply it.")
+        say(f"{path} written. It holds from now on.", "green")
+
+
+def _patch(daemon: "ModelGridClient", key: str, value: Any, *, dry_run: bool) -> tuple[Path, list[dict[str, Any]]]:
+    found = daemon.config()
+    if value is None and key == NO_REGISTRY[0]:
+        value = NO_REGISTRY[1]
+    present: Any = found["config"]
+    for part in key.split("."):
+        present = present.get(part) if isinstance(present, dict) else None
+    if isinstance(value, dict) and isinstance(present, dict):
+        value = {**dict.fromkeys(present), **value}  # set, not merged: what is not named goes
+    patch = set_value({}, key, value)
+    done = daemon.patch_config(patch, dry_run=dry_run, etag=found["etag"])
+    return Path(found["path"]), done["diff"]
+
+
+def _write(path: Path, key: str, value: Any, text: str, *, dry_run: bool) -> list[dict[str, Any]]:
+    document = _document(path.name, read_text(path))
+    secret = tuple(key.split(".")) in SECRET_PATHS
+    changed = dump(set_value(document, key, value))
+    after = parse_config(changed, source=f"{path} with {key} = {REDACTED if secret else text}")
+    if not dry_run:
+        rewrite(path, changed)
+    try:
+        before = parse_config(dump(document), source=str(path))
+    except InvalidConfig:  # this is what mends it
+        before = Config()  # type: ignore[call-arg]
+    return [asdict(change) for change in changes(before, after)]
 
 
 def _document(name: str, text: str) -> dict[str, Any]:

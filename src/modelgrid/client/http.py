@@ -18,6 +18,7 @@ from modelgrid.domain.errors import (
     LaunchRefused,
     ModelGridError,
     NotFound,
+    PreconditionFailed,
     RuntimeUnavailable,
     StorageFull,
     StoreUnavailable,
@@ -33,8 +34,8 @@ TOKEN_FILE = "token"  # noqa: S105  a file name
 _ERRORS: Mapping[str, type[ModelGridError]] = {
     error.code: error
     for error in (
-        InvalidInput, InvalidConfig, LaunchRefused, Unauthenticated, Forbidden, NotFound, Conflict, StorageFull,
-        StoreUnavailable, RuntimeUnavailable,
+        InvalidInput, InvalidConfig, LaunchRefused, Unauthenticated, Forbidden, NotFound, Conflict, PreconditionFailed,
+        StorageFull, StoreUnavailable, RuntimeUnavailable,
     )
 }  # fmt: skip
 
@@ -94,6 +95,13 @@ class ModelGridClient:
 
     def config(self) -> dict[str, Any]:
         return self._call("GET", "/config")
+
+    def patch_config(
+        self, patch: Mapping[str, Any], *, dry_run: bool = False, etag: str | None = None
+    ) -> dict[str, Any]:
+        """Apply a JSON merge patch to config.json; `etag`, from `config`, refuses it when the file is another now."""
+        headers = {"If-Match": f'"{etag}"'} if etag else {}
+        return self._call("PATCH", "/config", params={"dry_run": dry_run}, body=patch, headers=headers)
 
     def config_schema(self) -> dict[str, Any]:
         return self._call("GET", "/config/schema")
@@ -214,9 +222,10 @@ class ModelGridClient:
         *,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         try:
-            response = self._http.request(method, path, params=dict(params or {}), json=body)
+            response = self._http.request(method, path, params=dict(params or {}), json=body, headers=headers)
         except httpx.ConnectError as error:
             raise DaemonUnreachable(
                 f"No daemon answers at {self._url}: {str(error) or 'no connection'}.",

@@ -112,8 +112,16 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600, owner: os.stat
     """Replace `path` by `text` so that a reader or a crash sees the old text or the new one, never a part.
 
     `owner`: whose user and group the file gets; default: the caller's. Raises `OSError`."""
+    put_in_place(stage(path, text, mode=mode, owner=owner), path)
+
+
+def stage(path: Path, text: str, *, mode: int = 0o600, owner: os.stat_result | None = None) -> Path:
+    """Write `text` to a new file beside `path`, down to the disk, and return it. What needs space is done then.
+
+    `put_in_place` or unlinking it follows. Raises `OSError`, leaving nothing behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
             handle.write(text)
@@ -121,10 +129,19 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600, owner: os.stat
             os.fsync(handle.fileno())
         if owner is not None and (owner.st_uid, owner.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(temporary, owner.st_uid, owner.st_gid)
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
+        temporary.chmod(mode)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def put_in_place(staged: Path, path: Path) -> None:
+    """Replace `path` by a staged file, for good. Raises `OSError`, leaving no staged file behind."""
+    try:
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
         raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -133,14 +150,19 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o600, owner: os.stat
         os.close(folder)
 
 
+def stage_rewrite(path: Path, text: str) -> tuple[Path, Path]:
+    """Like `stage`, keeping the mode and owner of `path`; return the staged file and the one that `path` links to."""
+    real = path.resolve()
+    before = real.stat() if real.exists() else None
+    return stage(real, text, mode=stat.S_IMODE(before.st_mode) if before else 0o600, owner=before), real
+
+
 def rewrite(path: Path, text: str) -> None:
     """Replace a file as `write_atomically` does, keeping its mode and owner and what it is a link to.
 
     Raises `InvalidConfig` when it cannot be written; nothing has changed then."""
-    real = path.resolve()
     try:
-        before = real.stat() if real.exists() else None
-        write_atomically(real, text, mode=stat.S_IMODE(before.st_mode) if before else 0o600, owner=before)
+        put_in_place(*stage_rewrite(path, text))
     except OSError as error:
         raise InvalidConfig(
             f"{path} cannot be written: {error.strerror}.", fix="Check its owner and mode, or run this with sudo."

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from modelgrid.config.urls import check_catalog_place, check_catalog_url, check_url
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.node import NodeRole
 from modelgrid.domain.target import RuntimeKind
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 HostName = Annotated[str, Field(min_length=1, max_length=253)]
-HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048)]
+HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048), AfterValidator(check_url)]
+CatalogUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048), AfterValidator(check_catalog_url)]
 
 DEFAULT_REGISTRY_URL = "https://list.modelgrid.com/catalog.json"
 
@@ -91,15 +93,33 @@ class GpusConfig(Section):
 
 class CatalogSourceConfig(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
-    url: str = Field(min_length=1, max_length=2048, description="https URL, or the path of a file on this machine.")
+    url: Annotated[str, AfterValidator(check_catalog_place)] = Field(
+        min_length=1, max_length=2048, description="https URL, or the path of a file on this machine."
+    )
 
 
 class ModelsConfig(Section):
-    registry_url: HttpUrl | None = Field(DEFAULT_REGISTRY_URL, description="Catalog to refresh from; null: none.")
+    registry_url: CatalogUrl | None = Field(
+        DEFAULT_REGISTRY_URL, description="Catalog to refresh from; null or empty: none."
+    )
     sources: tuple[CatalogSourceConfig, ...] = Field((), description="Further catalogs; they override the registry.")
     auto_deploy: bool = Field(False, description="Deploy a catalog model when a request names it.")
     default_engine: Literal["vllm"] = "vllm"
     auto_load: tuple[str, ...] = Field((), description="Models to keep deployed, by id or alias.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "ModelsConfig":
+        taken = {"registry", "packaged"}
+        for source in self.sources:
+            if source.name in taken:
+                raise ValueError(f"models.sources: the name {source.name!r} is taken; names are unique")
+            taken.add(source.name)
+        return self
+
+    @field_validator("registry_url", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
 
 class MountConfig(Section):
@@ -138,6 +158,9 @@ class ClusterConfig(Section):
 class Config(Section):
     node_name: str | None = Field(
         None, pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?$", description="Null: the host's name."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level of what the daemon logs about itself."
     )
     api: ApiConfig = ApiConfig()  # type: ignore[call-arg]
     docker: DockerConfig = DockerConfig()  # type: ignore[call-arg]

@@ -81,6 +81,23 @@ class Conflict(ModelGridError):
     status = 409
 
 
+class PreconditionFailed(Conflict):
+    """`If-Match` names another state of the object than it has: somebody else changed it first."""
+
+    code = "precondition_failed"
+    status = 412
+
+    @classmethod
+    def at_revision(cls, what: str, revision: int) -> "PreconditionFailed":
+        """Return the error for a thing that is at another revision than its writer knew; 0: it does not exist."""
+        state = f"is at revision {revision} now" if revision else "does not exist"
+        return cls(
+            f"{what} {state}: somebody else changed it first.",
+            fix="Read it again and repeat the change.",
+            revision=revision,
+        )
+
+
 class StorageFull(ModelGridError):
     """The state could not be written because the disk is full. Nothing was acknowledged."""
 

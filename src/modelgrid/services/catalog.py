@@ -76,8 +76,7 @@ class CatalogService:
         self._sources = [
             _Source(source, SourceStatus(name=source.name, location=_location(source))) for source in sources
         ]
-        if len({source.name for source in sources}) != len(sources):
-            raise ValueError("catalog sources must have different names")
+        _names_differ(sources)
         self._catalog = Catalog()
         self._lock = asyncio.Lock()
 
@@ -132,6 +131,15 @@ class CatalogService:
                     self._take(item, entries)
             self._merge()
 
+    async def use(self, sources: Sequence[CatalogSource]) -> None:
+        """Read other sources from now on, as `load` does. Never raises; `refresh` asks their servers."""
+        _names_differ(sources)
+        async with self._lock:
+            self._sources = [
+                _Source(source, SourceStatus(name=source.name, location=_location(source))) for source in sources
+            ]
+        await self.load()
+
     async def refresh(self) -> tuple[RefreshOutcome, ...]:
         """Fetch every source anew, all at once, and use what they give. Never raises: a source that fails says why in
         its outcome and keeps what it had."""
@@ -179,6 +187,11 @@ class CatalogService:
         changes = drift(before, self._catalog.entries)
         if changes and self._on_change is not None:
             self._on_change(changes)
+
+
+def _names_differ(sources: Sequence[CatalogSource]) -> None:
+    if len({source.name for source in sources}) != len(sources):
+        raise ValueError("catalog sources must have different names")
 
 
 async def _outcome(

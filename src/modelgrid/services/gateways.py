@@ -49,7 +49,7 @@ class GatewayService:
         self._keys = keys
         self._catalog = catalog
         self._clock = clock
-        self._settings = GatewaySettings(cors_origins=api.cors, requests_per_minute=api.rate_limit)
+        self._settings = _settings(api)
         self._auto_deploy = auto_deploy
         self._generation = 0
         self._changed = asyncio.Event()
@@ -62,6 +62,12 @@ class GatewayService:
         self._brought_up: dict[str, float] = {}
         """Time of the request that last brought a model up."""
         self._trouble = ""
+
+    def configure(self, api: ApiConfig, *, auto_deploy: bool) -> None:
+        """Serve by other settings from the next table on, which goes out at once."""
+        self._settings = _settings(api)
+        self._auto_deploy = auto_deploy
+        self._changed.set()
 
     async def start(self) -> None:
         """Listen for gateways and publish the first table."""
@@ -172,3 +178,7 @@ class GatewayService:
             return
         await self._targets.want(model)
         self._brought_up[model] = at
+
+
+def _settings(api: ApiConfig) -> GatewaySettings:
+    return GatewaySettings(cors_origins=api.cors, requests_per_minute=api.rate_limit)

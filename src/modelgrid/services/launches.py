@@ -27,6 +27,10 @@ class Launches:
         self._inventory = inventory
         self._settings = settings
 
+    def configure(self, settings: LaunchSettings) -> None:
+        """Start engines by other settings from now on; those that run are left alone."""
+        self._settings = settings
+
     def launch(self, deployment: Deployment) -> EngineLaunch:
         """Return the launch of the deployment's present attempt.
 

@@ -9,7 +9,7 @@ from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node, NodeRole, NodeStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class LocalNode:
     """Reads this machine. `inventory` returns the newest GPU inventory without blocking."""
 
@@ -17,6 +17,7 @@ class LocalNode:
     role: NodeRole
     advertise_url: str
     assignments: Mapping[GpuId, str]
+    """May be replaced while the daemon runs."""
     runtimes: tuple[str, ...]
     inventory: Callable[[], GpuInventory]
 

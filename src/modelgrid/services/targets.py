@@ -80,6 +80,13 @@ class TargetService:
             return target
         raise NotFound(f"Nothing is desired for {name!r}.", fix="`modelgrid run` deploys a model.")
 
+    def revision(self, name: str) -> int:
+        """Return the revision of a target by its name or by an alias of its model; 0 when there is none."""
+        try:
+            return self.get(name).revision
+        except NotFound:
+            return 0
+
     async def ensure(self, request: TargetRequest, *, by: str, expected_revision: int | None = None) -> Target:
         """Create or change the target of a model. Asking for what is desired already changes nothing.
 

@@ -1,6 +1,5 @@
 import asyncio
 import errno
-import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -9,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from modelgrid.adapters.catalog_http.cache import CatalogCache, CopyFacts, digest
+from modelgrid.config.urls import check_catalog_url
 from modelgrid.decide.catalog import MAX_CATALOG_BYTES, decode
 from modelgrid.domain.errors import InvalidInput, ModelGridError, StorageFull
 from modelgrid.domain.model import CatalogEntry
@@ -186,27 +186,14 @@ class HttpCatalogSource:
 
 
 def check_registry_url(url: str) -> None:
-    """Raise `InvalidInput` unless `url` is https, or http to this machine, without credentials."""
+    """Raise `InvalidInput` unless `url` is one that catalogs are read from."""
     try:
-        parts = urlsplit(url)
-        host, plain = parts.hostname or "", not (parts.username or parts.password)
-        ok = plain and bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)))
-    except ValueError:
-        ok = False
-    if not ok:
+        check_catalog_url(url)
+    except ValueError as error:
         raise InvalidInput(
-            "A catalog is read over https, or over http from this machine, and without credentials in its URL.",
+            f"A catalog is not read from there: {error}.",
             fix="Use an https URL.",
             path="models.registryUrl",
             value=url[:200],
             expected="https://host/path",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        ) from None

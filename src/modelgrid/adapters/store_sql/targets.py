@@ -9,7 +9,7 @@ from modelgrid.adapters.store_sql import events
 from modelgrid.adapters.store_sql.codec import Decoder, encode
 from modelgrid.adapters.store_sql.tables import targets
 from modelgrid.adapters.store_sql.upsert import insert_into
-from modelgrid.domain.errors import Conflict, NotFound
+from modelgrid.domain.errors import NotFound, PreconditionFailed
 from modelgrid.domain.event import Event
 from modelgrid.domain.target import Target
 
@@ -40,7 +40,7 @@ def put(db: Connection, target: Target, expected_revision: int | None, facts: Se
             .returning(targets.c.revision)
         ).scalar_one_or_none()
     if revision is None:
-        raise _changed_meanwhile(target.name, _revision(db, target.name))
+        raise PreconditionFailed.at_revision(f"The target '{target.name}'", _revision(db, target.name))
     events.append(db, facts)
     return replace(target, revision=revision)
 
@@ -53,19 +53,9 @@ def remove(db: Connection, name: str, expected_revision: int | None, facts: Sequ
         revision = _revision(db, name)
         if revision == 0:
             raise NotFound(f"There is no target '{name}'.", name=name)
-        raise _changed_meanwhile(name, revision)
+        raise PreconditionFailed.at_revision(f"The target '{name}'", revision)
     events.append(db, facts)
 
 
 def _revision(db: Connection, name: str) -> int:
     return db.execute(select(targets.c.revision).where(targets.c.name == name)).scalar_one_or_none() or 0
-
-
-def _changed_meanwhile(name: str, revision: int) -> Conflict:
-    state = f"is at revision {revision} now" if revision else "does not exist any more"
-    return Conflict(
-        f"The target '{name}' {state}: somebody else changed it first.",
-        fix="Read it again and repeat the change.",
-        name=name,
-        revision=revision,
-    )

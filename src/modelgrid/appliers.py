@@ -1,0 +1,84 @@
+"""How each live key of the configuration is made to hold in the running daemon."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+
+from modelgrid.assembly import Assembly
+from modelgrid.composition import catalog_sources, launch_settings
+from modelgrid.config.model import Config
+from modelgrid.daemon_log import set_log_level
+from modelgrid.domain.ids import GpuId
+from modelgrid.services.settings import Applier, SettingsService, refused
+
+
+class Live:
+    """Applies to one assembly. `problems` has what the configuration asks for and cannot be deployed."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
+        self._refreshing: set[asyncio.Task[object]] = set()
+        self.problems: Sequence[str] = ()
+
+    def appliers(self) -> tuple[Applier, ...]:
+        """Return one for each group of keys that take hold together."""
+        return (
+            Applier(keys={"logLevel"}, apply=self._log),
+            Applier(keys={"api.cors", "api.rateLimit", "models.autoDeploy"}, apply=self._gateways),
+            Applier(keys={"docker.image", "docker.imageCommands", "docker.shmGib"}, apply=self._launches),
+            Applier(keys={"gpus.assignments"}, apply=self._assignments),
+            Applier(keys={"models.registryUrl", "models.sources"}, apply=self._catalog),
+            Applier(keys={"containers", "models.autoLoad"}, apply=self.targets),
+        )
+
+    async def targets(self, config: Config) -> None:
+        self.problems = await self._assembly.targets.seed(config)
+
+    async def _log(self, config: Config) -> None:
+        set_log_level(config.log_level)
+
+    async def _gateways(self, config: Config) -> None:
+        self._assembly.gateways.configure(config.api, auto_deploy=config.models.auto_deploy)
+
+    async def _launches(self, config: Config) -> None:
+        base = self._assembly.base
+        self._assembly.launches.configure(launch_settings(config, base.arguments.state_dir, base.platform))
+
+    async def _assignments(self, config: Config) -> None:
+        self._assembly.local.assignments = {GpuId(gpu): name for gpu, name in config.gpus.assignments.items()}
+        self._assembly.reconciler.wake()
+
+    async def _catalog(self, config: Config) -> None:
+        """Read what is on this machine, and ask the servers in the background: they may be slow, or away."""
+        base, catalog = self._assembly.base, self._assembly.catalog
+        await catalog.use(catalog_sources(config, base.arguments.state_dir, base.clock))
+        task: asyncio.Task[object] = asyncio.create_task(catalog.refresh())
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+
+def settings_of(assembly: Assembly, on_disk: Config) -> tuple[SettingsService, Live]:
+    """Return the settings of the daemon and what applies them."""
+    base, live = assembly.base, Live(assembly)
+    settings = SettingsService(
+        path=base.arguments.config,
+        on_disk=on_disk,
+        running=base.config,
+        store=base.store,
+        clock=base.clock,
+        appliers=live.appliers(),
+        check=check_files,
+    )
+    return settings, live
+
+
+def check_files(config: Config) -> None:
+    """Raise `InvalidConfig` when files that the configuration names cannot be what they are named for. Blocks."""
+    tls = config.api.tls
+    if tls is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise refused("api.tls", tls.cert_file, f"a certificate and its key in PEM are expected ({said})") from None

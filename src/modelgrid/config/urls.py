@@ -1,0 +1,77 @@
+"""Which addresses the configuration may send the daemon to. Pure: names are judged as they are written; what they
+resolve to is judged where the connection is made."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+"""Names under which clouds give a machine's credentials to whoever asks from it."""
+METADATA_ADDRESSES = frozenset({"fd00:ec2::254", "fd20:ce::254", "168.63.129.16", "100.100.100.200", "192.0.0.192"})
+"""Addresses of the same that are not link-local."""
+
+
+def forbidden_address(address: str) -> bool:
+    """Return whether the daemon connects to an IP address on nobody's behalf: link-local ones, where clouds keep the
+    machine's credentials, multicast, and the unspecified one. Other text is no address and not forbidden."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    ip = getattr(ip, "ipv4_mapped", None) or ip
+    return ip.is_link_local or ip.is_multicast or ip.is_unspecified or str(ip) in METADATA_ADDRESSES
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(url: str) -> str:
+    """Return `url` when it is http or https to a host that may be asked, without credentials. Raises `ValueError`."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".").lower()
+    if parts.scheme not in {"http", "https"} or not host or parts.port == 0:
+        raise ValueError("an http or https URL with a host is expected")
+    if parts.username or parts.password:
+        raise ValueError("a URL without a user and password is expected: it is shown and logged")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("a URL without spaces and control characters is expected")
+    numeric = _as_number(host)
+    if host in METADATA_NAMES or forbidden_address(host) or (numeric and forbidden_address(numeric)):
+        raise ValueError("a host that is not link-local is expected: machines keep credentials there")
+    return url
+
+
+def check_catalog_url(url: str) -> str:
+    """Like `check_url`, and https, or http to this machine only: what a catalog says is trusted."""
+    check_url(url)
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("https is expected, or http to this machine: what a catalog says is trusted")
+    return url
+
+
+def check_catalog_place(place: str) -> str:
+    """Return `place` when it is a catalog's URL, or else the path of a file. Raises `ValueError`."""
+    return check_catalog_url(place) if place.startswith(("http://", "https://")) else place
+
+
+def _as_number(host: str) -> str | None:
+    """Return the address that resolvers read in the old forms of IPv4: `2852039166`, `0xa9.0xfe.0xa9.0xfe`."""
+    parts = host.split(".")
+    try:
+        numbers = [
+            int(part, 16 if part.startswith("0x") else 8 if len(part) > 1 and part[0] == "0" else 10) for part in parts
+        ]
+        if len(parts) > 4 or any(number < 0 for number in numbers):
+            return None
+        value = numbers[-1]
+        for index, number in enumerate(numbers[:-1]):
+            value += number << (24 - 8 * index)
+        return str(ipaddress.IPv4Address(value))
+    except ValueError:
+        return None
