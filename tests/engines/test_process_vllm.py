@@ -37,7 +37,7 @@ from engines_bed import EnginesInfo
 
 pytestmark = [pytest.mark.engines, pytest.mark.timeout(900)]
 
-LONG = 4_194_304
+LONG = 2_097_152
 """Tokens of context that need 2 GiB of this model's KV cache."""
 
 

@@ -73,7 +73,7 @@ def start_podman(registry: str) -> None:
         return
     if os.geteuid() != 0:
         raise Missing(f"no Podman answers at {PODMAN_SOCKET}, and the test bed starts it as root only")
-    debian_packages({"podman": "podman"})
+    debian_packages({"podman": "podman", "catatonit": "catatonit"})
     folder = engines_dir() / "podman"
     folder.mkdir(parents=True, exist_ok=True)
     files = _hard_limit(resource.RLIMIT_NOFILE, 1_048_576)

@@ -74,7 +74,7 @@ def _truncated(scratch: Path) -> str:
 
 
 _SMALL = ("--max-model-len", "512", "--enforce-eager")
-_LONGER = "4194304"
+_LONGER = "2097152"
 """Tokens; two GiB of this model's KV cache, where there is one."""
 
 FAILURES = (
