@@ -12,6 +12,9 @@ Address = Path | tuple[str, int]
 """A Unix socket, or a TCP address."""
 
 PIECE = 64 * 1024
+PIECE_SECONDS = 0.02
+"""Time that a piece takes on a bounded line, so about 3 MB/s: Docker tells progress ten times a second at most, and
+what comes faster is not told before the line falls silent."""
 
 T = TypeVar("T")
 
@@ -144,6 +147,7 @@ class Relay:
                 self.passed += len(piece)
                 if self._budget is not None:
                     self._budget -= len(piece)
+                    await asyncio.sleep(PIECE_SECONDS)
             sink.write(piece)
             await sink.drain()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from testbed.common import Daemon, Missing, debian_packages, engines_dir, find_program, say, step, wait_for
 
+PODMAN_INITS = ("/usr/libexec/podman/catatonit", "/usr/bin/catatonit", "/usr/local/libexec/podman/catatonit")
+"""Where Podman looks for the init of a container; Debian only recommends the package."""
 PODMAN_SOCKET = Path(os.environ.get("MODELGRID_TEST_PODMAN_SOCKET") or "/run/podman/podman.sock")
 
 
@@ -69,11 +71,14 @@ def start_podman(registry: str) -> None:
 
     Podman asks for more open files and processes than a confined root may grant, and `crun` refuses machines with
     both cgroup hierarchies; the configuration written here takes the present bounds, and `runc` where there is one."""
-    if engine_version(PODMAN_SOCKET):
+    answers = engine_version(PODMAN_SOCKET) is not None
+    if answers and any(Path(path).exists() for path in PODMAN_INITS):
         return
     if os.geteuid() != 0:
-        raise Missing(f"no Podman answers at {PODMAN_SOCKET}, and the test bed starts it as root only")
+        raise Missing(f"no Podman with an init answers at {PODMAN_SOCKET}, and the test bed starts it as root only")
     debian_packages({"podman": "podman", "catatonit": "catatonit"})
+    if answers:
+        return
     folder = engines_dir() / "podman"
     folder.mkdir(parents=True, exist_ok=True)
     files = _hard_limit(resource.RLIMIT_NOFILE, 1_048_576)
