@@ -24,6 +24,7 @@ class Live:
         """Return one for each group of keys that take hold together."""
         return (
             Applier(keys={"logLevel"}, apply=self._log),
+            Applier(keys={"api.uiHosts"}, apply=self._hosts),
             Applier(keys={"api.cors", "api.rateLimit", "models.autoDeploy"}, apply=self._gateways),
             Applier(keys={"docker.image", "docker.imageCommands", "docker.shmGib"}, apply=self._launches),
             Applier(keys={"gpus.assignments"}, apply=self._assignments),
@@ -36,6 +37,9 @@ class Live:
 
     async def _log(self, config: Config) -> None:
         set_log_level(config.log_level)
+
+    async def _hosts(self, config: Config) -> None:
+        """Nothing is to be done: the console's port looks at the names that hold with each call."""
 
     async def _gateways(self, config: Config) -> None:
         self._assembly.gateways.configure(config.api, auto_deploy=config.models.auto_deploy)

@@ -20,6 +20,7 @@ import uvloop
 
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
+from modelgrid.api.guard import security_headers
 from modelgrid.appliers import Live, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
@@ -221,6 +222,7 @@ def _uvicorn_config(app: object, config: Config) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        headers=security_headers(config.api),
         timeout_graceful_shutdown=3,
         ssl_certfile=tls.cert_file if tls else None,
         ssl_keyfile=tls.key_file if tls else None,

@@ -12,7 +12,9 @@ CHOSEN = "a sentence of my own"
 
 
 def browser(daemon: DaemonUnderTest) -> httpx.Client:
-    return httpx.Client(base_url=daemon.console_url + PREFIX, trust_env=False, timeout=30)
+    return httpx.Client(
+        base_url=daemon.console_url + PREFIX, headers={"Origin": daemon.console_url}, trust_env=False, timeout=30
+    )
 
 
 @pytest.fixture(scope="module")

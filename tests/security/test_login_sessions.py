@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from set_clock import SetClock
 
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import SqlStore, open_store
 from modelgrid.decide.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from modelgrid.domain.errors import InvalidInput, NotFound, TooManyRequests, Unauthenticated
-from modelgrid.ports.clock import Clock
 from modelgrid.services import passwords as hashing
 from modelgrid.services.accounts import ONE_TIME_SECONDS, AccountService
 from modelgrid.services.login_throttle import LoginThrottle
@@ -22,20 +22,6 @@ from modelgrid.services.sessions import MOST_PER_USER, SEEN_SECONDS, Opened, Ses
 
 CHOSEN = "a sentence of my own"
 HERE, ELSEWHERE = "192.0.2.1", "192.0.2.2"
-
-
-class SetClock(Clock):
-    def __init__(self) -> None:
-        self.at = 1_760_000_000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
 
 
 @dataclass

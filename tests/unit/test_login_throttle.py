@@ -3,28 +3,14 @@
 import contextlib
 
 import pytest
+from set_clock import SetClock
 
 from modelgrid.decide.throttle import ACCOUNT_AND_SOURCE, SOURCE, ThrottleRule, Tries, seconds_to_wait, with_a_try
 from modelgrid.domain.errors import TooManyRequests
-from modelgrid.ports.clock import Clock
 from modelgrid.services import login_throttle
 from modelgrid.services.login_throttle import LoginThrottle
 
 RULE = ThrottleRule(free=3, first_wait=2.0, longest_wait=30.0, forget_after=100.0)
-
-
-class SetClock(Clock):
-    def __init__(self) -> None:
-        self.at = 1000.0
-
-    def now(self) -> float:
-        return self.at
-
-    def monotonic(self) -> float:
-        return self.at
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += seconds
 
 
 def tries_at_once(throttle: LoginThrottle, account: str, source: str, count: int) -> int:

@@ -5,10 +5,11 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from modelgrid import __version__
-from modelgrid.api import access, catalog, config, deployments, events, nodes, overview, sessions, targets
+from modelgrid.api import access, catalog, config, deployments, docs_page, events, nodes, overview, sessions, targets
 from modelgrid.api.auth import Authentication
 from modelgrid.api.context import Services
-from modelgrid.api.errors import ErrorView, install
+from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
+from modelgrid.api.guard import Guard
 
 PREFIX = "/v1/_ui"
 
@@ -20,16 +21,20 @@ def create_app(services: Services, token: str) -> FastAPI:
         version=__version__,
         description="Everything the console and the command line do. Times are Unix seconds, sizes are bytes.",
         openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=f"{PREFIX}/docs",
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        middleware=[Middleware(Authentication, services=services, token=token)],
+        middleware=[
+            Middleware(Guard, services=services),
+            Middleware(Authentication, services=services, token=token),
+            Middleware(UnforeseenErrors),
+        ],
         generate_unique_id_function=_operation_id,
         responses={"default": {"model": ErrorView, "description": "What was wrong, and how to mend it."}},
     )
     app.state.services = services
     install(app)
-    for resource in (overview, config, nodes, targets, deployments, events, catalog, access, sessions):
+    for resource in (overview, config, nodes, targets, deployments, events, catalog, access, sessions, docs_page):
         app.include_router(resource.router, prefix=PREFIX)
     return app
 

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelgrid.domain.errors import InvalidInput, ModelGridError
 
@@ -40,7 +41,7 @@ def error_response(error: ModelGridError) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Give every failure the one shape. What nobody foresaw is logged whole and shown without its insides."""
+    """Give every foreseen failure the one shape."""
 
     async def on_known(_: Request, error: Exception) -> Response:
         if not isinstance(error, ModelGridError):
@@ -59,26 +60,42 @@ def install(app: FastAPI) -> None:
     async def on_http(_: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_input")
+        code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_input")
         body = {
             "code": code,
-            "message": f"{error.detail}.",
+            "message": f"{error.detail.removesuffix('.')}.",
             "fix": "/v1/_ui/openapi.json lists all calls.",
             "details": {},
         }
         return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
 
-    async def on_unforeseen(request: Request, error: Exception) -> Response:
-        log.error("unhandled error", path=request.scope["path"], exc_info=error)
-        body = {
-            "code": "internal",
-            "message": "The daemon failed on this request.",
-            "fix": "Its log says why.",
-            "details": {},
-        }
-        return JSONResponse({"error": body}, status_code=500)
-
     app.add_exception_handler(ModelGridError, on_known)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_unforeseen)
+
+
+class UnforeseenErrors:
+    """The innermost ASGI middleware: what nobody foresaw is logged whole and shown without its insides.
+
+    A handler of `Exception` would not do: it answers outside of all middlewares, without their headers and unheard by
+    the audit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            log.exception("unhandled error", path=scope["path"])
+            if started:
+                raise  # the server breaks the connection, so that nobody takes the part for the whole
+            failure = ModelGridError("The daemon failed on this request.", fix="Its log says why.")
+            await error_response(failure)(scope, receive, send)

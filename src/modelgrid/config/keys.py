@@ -22,6 +22,7 @@ APPLIES: Mapping[str, Applies] = {
     "api.host": Applies.RESTART,
     "api.uiPort": Applies.RESTART,
     "api.uiHost": Applies.RESTART,
+    "api.uiHosts": Applies.LIVE,
     "api.workers": Applies.RESTART,
     "api.cors": Applies.LIVE,
     "api.rateLimit": Applies.LIVE,

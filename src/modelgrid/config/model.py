@@ -41,6 +41,9 @@ class ApiConfig(Section):
     host: HostName = Field("127.0.0.1", description="Address the gateway binds to. Restart required.")
     ui_port: Port = Field(8081, description="Port of the console and its API.")
     ui_host: HostName = Field("127.0.0.1", description="Address the console binds to. Restart required.")
+    ui_hosts: tuple[HostName, ...] = Field(
+        (), description="Further names the console is called by, for example a proxy's. Addresses need not be named."
+    )
     workers: int = Field(1, ge=1, le=64, description="Gateway processes. Restart required.")
     cors: tuple[str, ...] = Field((), description="Origins allowed to call the gateway from a browser.")
     rate_limit: int | None = Field(

@@ -60,6 +60,33 @@ class PasswordChangeRequired(Forbidden):
     code = "password_change_required"
 
 
+class CrossSite(Forbidden):
+    """A page of another site made the browser call."""
+
+    code = "cross_site"
+
+
+class MalformedRequest(ModelGridError):
+    """The call breaks the rules of HTTP."""
+
+    code = "malformed_request"
+    status = 400
+
+
+class Misdirected(ModelGridError):
+    """The call was made to a host name that is not ours."""
+
+    code = "misdirected"
+    status = 421
+
+
+class TooLarge(ModelGridError):
+    """The body of the call is larger than any call needs."""
+
+    code = "too_large"
+    status = 413
+
+
 class TooManyRequests(ModelGridError):
     """Come back after `details["retry_after"]` seconds."""
 
