@@ -135,8 +135,9 @@ class Upstream:
             await self._server.wait_closed()
             self._server = None
 
-    def replica(self, name: str = "", state: ReplicaState = ReplicaState.READY) -> Replica:
-        return Replica(id=name or f"replica-{self.port}", host="127.0.0.1", port=self.port, state=state)
+    def replica(self, name: str = "", state: ReplicaState = ReplicaState.READY, places: int | None = None) -> Replica:
+        name = name or f"replica-{self.port}"
+        return Replica(id=name, host="127.0.0.1", port=self.port, state=state, places=places)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1

@@ -2,7 +2,10 @@
 
 import contextlib
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import openai
@@ -130,28 +133,55 @@ def test_gpus_are_kept_for_what_they_are_assigned_to(new_daemon: NewDaemon) -> N
     daemon.clear()
 
 
-def test_a_request_brings_a_model_of_the_catalog_up(new_daemon: NewDaemon) -> None:
-    daemon = new_daemon({"models": {"autoDeploy": True}})
+def test_a_request_brings_a_model_of_the_catalog_up_and_waits_for_it(new_daemon: NewDaemon) -> None:
+    daemon = new_daemon({"models": {"autoDeploy": True}}, engines="--sim-load-seconds 1 --sim-ttft 0.01 --sim-itl 0")
     daemon.start()
-    with daemon.openai() as client:
-        with pytest.raises(openai.APIStatusError) as refused:
-            client.chat.completions.create(model=SMALL_ALIAS, messages=MESSAGES)
-        assert refused.value.status_code == 503
-        assert int(refused.value.response.headers["retry-after"]) >= 1
-        (item,) = daemon.wait_for({"running": 1}, target=SMALL)
-        assert item["origin"] == "catalog"
-        daemon.wait_routed(SMALL_ALIAS)
-        assert client.chat.completions.create(model=SMALL_ALIAS, messages=MESSAGES, max_tokens=2).choices
-        with pytest.raises(openai.NotFoundError):
-            client.chat.completions.create(model="no/such-model", messages=MESSAGES)
+
+    def chat(model: str, **options: Any) -> str:
+        with daemon.openai() as client:
+            answer = client.with_options(**options).chat.completions.create(
+                model=model, messages=MESSAGES, max_tokens=2
+            )
+            return answer.model
+
+    with ThreadPoolExecutor(4) as clients:
+        key = daemon.key
+        asked = [clients.submit(chat, name) for name in (SMALL_ALIAS, SMALL, SMALL_ALIAS)]
+        assert [future.result() for future in asked] == [SMALL] * 3
+    (item,) = daemon.deployments()
+    assert (item["target"], item["origin"], item["state"]) == (SMALL, "catalog", "running")
+    with pytest.raises(openai.NotFoundError):
+        chat("no/such-model")
+
+    started = time.monotonic()
+    with pytest.raises(openai.InternalServerError) as unfit:
+        chat("deepseek-ai/DeepSeek-V3.1")
+    assert (unfit.value.status_code, unfit.value.code) == (503, "model_not_running")
+    assert "GiB" in unfit.value.message, "it says what is missing"
+    assert int(unfit.value.response.headers["retry-after"]) >= 1
+    assert time.monotonic() - started < 30, "it does not wait for what will not come"
+    daemon.client.clear("deepseek-ai/DeepSeek-V3.1")
+
     daemon.client.remove(item["id"])
     wait_until("it is gone", lambda: not daemon.deployments(), 40, daemon.words)
     # Gateways go on telling what was once asked for; that must not bring back what was removed on purpose.
     # The report that tells of another model repeats the first one.
-    with daemon.openai() as client, pytest.raises(openai.APIStatusError):
-        client.chat.completions.create(model=OTHER, messages=MESSAGES)
-    daemon.wait_for({"running": 1}, target=OTHER)
+    with pytest.raises(openai.APITimeoutError):
+        chat(OTHER, timeout=0.3)
+    daemon.wait_for({"running": 1}, target=OTHER)  # the client has gone, the load went on
     assert [target["name"] for target in daemon.client.targets()] == [OTHER]
+    assert daemon.key == key
+    daemon.clear()
+
+
+def test_a_load_that_fails_answers_who_waits_with_the_reason(new_daemon: NewDaemon) -> None:
+    daemon = new_daemon({"models": {"autoDeploy": True}}, engines="--sim-load-seconds 0.1 --sim-fault kv-too-small")
+    daemon.start()
+    with daemon.openai() as client, pytest.raises(openai.InternalServerError) as failed:
+        client.chat.completions.create(model=SMALL_ALIAS, messages=MESSAGES)
+    assert (failed.value.status_code, failed.value.code) == (503, "model_not_running")
+    print(failed.value.message)
+    assert daemon.deployments(SMALL)[0]["reason"].rstrip(".") in failed.value.message
     daemon.clear()
 
 

@@ -1,10 +1,10 @@
-"""Requests that wait for a model which is on its way."""
+"""Requests that wait: for a model which is on its way, or for a replica that has a place."""
 
 import asyncio
 import time
 from pathlib import Path
 
-from gateway_kit import Upstream, answers, gateway, model, request
+from gateway_kit import Gateway, Peer, Response, Seen, Upstream, answers, gateway, model, request, until
 
 from modelgrid.domain.routing import ModelState
 
@@ -78,3 +78,170 @@ async def test_the_queue_is_in_the_report(tmp_path: Path) -> None:
             await asyncio.wait_for(asyncio.sleep(0.01), 10)
         await grid.publish()
         await waiting
+
+
+async def test_new_tables_do_not_make_anybody_wait_longer(tmp_path: Path) -> None:
+    async with gateway(tmp_path, queue_seconds=1.0) as grid:
+        waiting = asyncio.create_task(grid.chat())
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        while not waiting.done():
+            await grid.publish(*grid.models)
+        assert waiting.result().code == "queue_timeout"
+
+
+class Held:
+    """A replica that answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.at_work = 0
+        self._let_go = asyncio.Semaphore(0)
+
+    async def __call__(self, seen: Seen, peer: Peer) -> None:
+        self.at_work += 1
+        await self._let_go.acquire()
+        self.at_work -= 1
+        await answers(seen, peer)
+
+    def finish(self, number: int) -> None:
+        for _ in range(number):
+            self._let_go.release()
+
+
+async def ask(grid: Gateway, number: int) -> Response:
+    return await grid.ask("POST", "/v1/chat/completions", {"model": "m", "n": number})
+
+
+async def test_a_full_replica_is_given_the_next_request_when_one_ends(tmp_path: Path) -> None:
+    held = Held()
+    async with Upstream(held) as upstream, gateway(tmp_path) as grid:
+        await grid.serve(upstream.replica(places=2))
+        asked = []
+        for number in range(5):
+            asked.append(asyncio.create_task(ask(grid, number)))
+            await grid.wait_for_metric("modelgrid_requests_in_flight", number + 1)
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 3)
+        assert held.at_work == 2
+        for ended in range(1, 4):
+            held.finish(1)
+            await until(lambda seen=ended + 2: len(upstream.seen) == seen, "the next one is sent")  # type: ignore[misc]
+            assert held.at_work <= 2
+        held.finish(2)
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200] * 5
+        assert [seen.body for seen in upstream.seen] == [b'{"model": "m", "n": %d}' % number for number in range(5)]
+        await grid.idle()
+
+
+async def test_a_client_that_leaves_makes_room_for_the_next(tmp_path: Path) -> None:
+    held = Held()
+    async with Upstream(held) as upstream, gateway(tmp_path) as grid:
+        await grid.serve(upstream.replica(places=1))
+        async with grid.client() as client:
+            await client.send(request("POST", "/v1/chat/completions", {"model": "m"}))
+            await until(lambda: held.at_work == 1, "the first is at work")
+            second = asyncio.create_task(ask(grid, 2))
+            await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        held.finish(2)
+        assert (await second).status == 200
+        await grid.idle()
+
+
+async def test_a_request_waits_for_another_replica_when_one_cannot_be_reached(tmp_path: Path) -> None:
+    held = Held()
+    async with Upstream(held) as upstream, Upstream(answers) as gone, gateway(tmp_path) as grid:
+        await grid.serve(upstream.replica("good", places=1))
+        first = asyncio.create_task(ask(grid, 1))
+        await until(lambda: held.at_work == 1, "the first is at work")
+        await gone.stop()
+        await grid.serve(upstream.replica("good", places=1), gone.replica("gone"))
+        second = asyncio.create_task(ask(grid, 2))
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        held.finish(2)
+        assert [(await first).status, (await second).status] == [200, 200]
+
+
+async def test_who_cannot_be_served_in_time_is_told_at_once_how_long_it_takes(tmp_path: Path) -> None:
+    async def slow(seen: Seen, peer: Peer) -> None:
+        await asyncio.sleep(0.5)
+        await answers(seen, peer)
+
+    async with Upstream(slow) as upstream, gateway(tmp_path, queue_seconds=1.4) as grid:
+        await grid.serve(upstream.replica(places=1))
+        assert (await grid.chat()).status == 200  # the service time is known from now on: 0.5 s
+        asked = []
+        for number in range(3):
+            asked.append(asyncio.create_task(ask(grid, number)))
+            await grid.wait_for_metric("modelgrid_requests_in_flight", number + 1)
+        started = time.monotonic()
+        refused = await grid.chat()
+        took = time.monotonic() - started
+        assert (refused.status, refused.code) == (503, "queue_full")
+        assert refused.header("retry-after") == "2"  # three before it, half a second each
+        assert took < 0.5
+        await asyncio.gather(*asked)
+
+
+async def test_ten_times_too_much_is_refused_fast_and_what_is_let_in_is_served_well(tmp_path: Path) -> None:
+    """Row R20."""
+    service, places = 0.1, 8
+    working: list[float] = []
+
+    async def steady(seen: Seen, peer: Peer) -> None:
+        started = time.monotonic()
+        await asyncio.sleep(service)
+        await answers(seen, peer)
+        working.append(time.monotonic() - started)
+
+    async with Upstream(steady) as upstream, gateway(tmp_path, queue_limit=places // 2) as grid:
+        await grid.serve(upstream.replica(places=places))
+        took: dict[int, list[float]] = {200: [], 503: []}
+        end = time.monotonic() + 2.0
+
+        async def client() -> None:
+            async with grid.client() as connection:
+                while (started := time.monotonic()) < end:
+                    answer = await connection.ask("POST", "/v1/chat/completions", {"model": "m"})
+                    took[answer.status].append(time.monotonic() - started)
+                    if answer.status == 503:
+                        assert int(answer.header("retry-after") or 0) >= 1
+                        await asyncio.sleep(service / 2)
+
+        await asyncio.gather(*(client() for _ in range(10 * places)))
+        await grid.idle()
+
+    def p99(values: list[float]) -> float:
+        return sorted(values)[int(len(values) * 0.99)]
+
+    print(
+        f"served {len(took[200])} (p99 {p99(took[200]):.3f} s, alone {service} s), refused {len(took[503])} "
+        f"(p99 {p99(took[503]) * 1000:.1f} ms)"
+    )
+    assert len(took[503]) > len(took[200])
+    assert len(took[200]) > 0.5 * 2.0 / service * places, "the replica is kept busy"
+    assert p99(took[503]) < 0.5
+    assert p99(took[200]) < 5 * service
+
+
+async def test_the_first_request_brings_a_model_up_and_all_wait_for_it(tmp_path: Path) -> None:
+    async with Upstream(answers) as upstream, gateway(tmp_path) as grid:
+        await grid.publish(model("m", state=ModelState.ON_REQUEST))
+        asked = [asyncio.create_task(ask(grid, 1))]
+        await until(lambda: "m" in grid.reports[-1].wanted_models, "control hears of it")
+        asked.append(asyncio.create_task(ask(grid, 2)))
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 2)
+        await grid.publish(model("m", state=ModelState.STARTING))
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 2)
+        await grid.serve(upstream.replica())
+        assert [answer.status for answer in await asyncio.gather(*asked)] == [200, 200]
+        assert [seen.body for seen in upstream.seen] == [b'{"model": "m", "n": %d}' % number for number in (1, 2)]
+
+
+async def test_a_load_that_fails_answers_all_who_wait_with_the_reason(tmp_path: Path) -> None:
+    async with gateway(tmp_path) as grid:
+        await grid.publish(model("m", state=ModelState.ON_REQUEST))
+        asked = [asyncio.create_task(ask(grid, number)) for number in range(3)]
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 3)
+        await grid.publish(model("m", state=ModelState.STOPPED, reason="no GPU has the 17.6 GiB that it needs"))
+        for answer in await asyncio.gather(*asked):
+            assert (answer.status, answer.code) == (503, "model_not_running")
+            assert "is not running: no GPU has the 17.6 GiB that it needs." in answer.json()["error"]["message"]
+        await grid.idle()

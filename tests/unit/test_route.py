@@ -13,6 +13,7 @@ class Load:
     id: str
     ready: bool = True
     outstanding: int = 0
+    full: bool = False
     suspect_until: float = 0.0
 
 
@@ -22,6 +23,7 @@ loads = st.lists(
         id=st.uuids().map(str),
         ready=st.booleans(),
         outstanding=st.integers(0, 5),
+        full=st.booleans(),
         suspect_until=st.sampled_from([0.0, 5.0, 50.0]),
     ),
     max_size=6,
@@ -56,18 +58,25 @@ def test_one_that_refused_a_moment_ago_is_left_aside_while_another_remains() -> 
     assert choose([suspect, busy], now=5, rotation=0, tried={"b"}) is suspect
 
 
+def test_a_full_replica_takes_no_more_even_when_the_others_are_out_of_reach() -> None:
+    full, suspect = Load("a", full=True), Load("b", suspect_until=10)
+    assert choose([full], now=5, rotation=0) is None
+    assert choose([full, suspect], now=5, rotation=0) is None, "better to wait than to go to one that refuses"
+    assert choose([full, suspect], now=10, rotation=0) is suspect
+
+
 @given(loads, st.integers(0, 100), st.floats(0, 100))
 def test_the_choice_obeys_its_rules(replicas: list[Load], rotation: int, now: float) -> None:
     tried = {replica.id for replica in replicas[::3]}
     chosen = choose(replicas, now=now, rotation=rotation, tried=tried)
     eligible = [replica for replica in replicas if replica.ready and replica.id not in tried]
-    if chosen is None:
-        assert eligible == []
-        return
-    assert chosen in eligible
     healthy = [replica for replica in eligible if replica.suspect_until <= now]
-    assert chosen.outstanding == min(replica.outstanding for replica in healthy or eligible)
-    assert not healthy or chosen in healthy
+    free = [replica for replica in healthy or eligible if not replica.full]
+    if chosen is None:
+        assert free == []
+        return
+    assert chosen in free
+    assert chosen.outstanding == min(replica.outstanding for replica in free)
 
 
 @given(loads, st.integers(0, 100))

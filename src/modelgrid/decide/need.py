@@ -202,6 +202,11 @@ class _Settings:
     generative: bool
 
 
+def most_sequences(entry: CatalogEntry | None, spec: EngineSpec) -> int | None:
+    """Return how many sequences the engine of `spec` works on at once (`--max-num-seqs`); `None` when nobody says."""
+    return _whole(_argument((*(entry.vllm_args if entry else ()), *spec.args), "--max-num-seqs"))
+
+
 def _settings(
     entry: CatalogEntry, spec: EngineSpec, device: Gpu | None, *, on_gpu: bool = True, context: int | None = None
 ) -> _Settings:
@@ -210,7 +215,7 @@ def _settings(
     if context is None:
         context = spec.context or entry.default_context
     large = on_gpu and (device is None or _is_large(device))
-    sequences = _whole(_argument(arguments, "--max-num-seqs"))
+    sequences = most_sequences(entry, spec)
     tokens = _whole(_argument(arguments, "--max-num-batched-tokens"))
     if tokens is None:
         tokens = 8192 if large else 2048

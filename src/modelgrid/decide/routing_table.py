@@ -1,9 +1,12 @@
 """The routing table's models: what each name leads to, from targets, deployments and the catalog."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelgrid.decide.classify import classify
+from modelgrid.decide.need import most_sequences
 from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
 from modelgrid.domain.ids import ModelId
 from modelgrid.domain.model import CatalogEntry
@@ -14,6 +17,8 @@ _ON_THEIR_WAY = frozenset({DeploymentState.PULLING, DeploymentState.STARTING, De
 
 UNMEASURED_LOAD_SECONDS = 60
 """What clients are told to wait for a model whose load has not been measured yet."""
+MOST_SEQUENCES = 1024
+"""vLLM's largest default of `--max-num-seqs`, which depends on the GPU: for engines that were not told a number."""
 
 
 def model_routes(
@@ -30,16 +35,22 @@ def model_routes(
     entries that a request may bring up (`models.autoDeploy`): known and not running.
     """
     by_model: dict[ModelId, list[Deployment]] = {target.model: [] for target in targets}
+    wanted: defaultdict[str, int] = defaultdict(int)
+    for target in targets:
+        wanted[target.model] += target.replicas
     created = {target.model: int(target.created_at) for target in reversed(targets)}
     for deployment in deployments:
         by_model.setdefault(deployment.model, []).append(deployment)
         created.setdefault(deployment.model, int(deployment.created_at))
     idle = {entry.id: entry for entry in deployable if entry.id not in by_model}
     routes = [
-        _route(model, group, lookup(model), created[model], load_seconds.get(model), now)
+        _route(model, group, lookup(model), created[model], load_seconds.get(model), wanted[model], now)
         for model, group in by_model.items()
     ]
-    routes += [_route(model, [], entry, 0, load_seconds.get(model), now) for model, entry in idle.items()]
+    routes += [
+        replace(_route(model, [], entry, 0, load_seconds.get(model), 0, now), state=ModelState.ON_REQUEST)
+        for model, entry in idle.items()
+    ]
     return tuple(sorted(routes, key=lambda route: route.id))
 
 
@@ -49,15 +60,17 @@ def _route(
     entry: CatalogEntry | None,
     created: int,
     load_seconds: float | None,
+    wanted: int,
     now: float,
 ) -> ModelRoute:
-    replicas = tuple(sorted(filter(None, (_replica(item) for item in deployments)), key=lambda item: item.id))
+    replicas = tuple(sorted(filter(None, (_replica(item, entry) for item in deployments)), key=lambda item: item.id))
+    coming = [item for item in deployments if _is_coming(item, now)]
     if any(replica.state is ReplicaState.READY for replica in replicas):
-        state = ModelState.READY
-    elif any(classify(item, now).state in _ON_THEIR_WAY for item in deployments):
-        state = ModelState.STARTING
+        state, why = ModelState.READY, ""
+    elif coming or len(deployments) < wanted:
+        state, why = ModelState.STARTING, _why([item for item in coming if item.failures], now)
     else:
-        state = ModelState.STOPPED
+        state, why = ModelState.STOPPED, _why(deployments, now)
     context = next((item.spec.context for item in deployments if item.spec.context), None)
     return ModelRoute(
         id=model,
@@ -67,10 +80,31 @@ def _route(
         context=context or (entry.default_context if entry else None),
         replicas=replicas,
         retry_after_seconds=max(1, round(load_seconds or UNMEASURED_LOAD_SECONDS)),
+        loading_since=min((item.started_at for item in coming if item.started_at is not None), default=None),
+        reason=why,
     )
 
 
-def _replica(deployment: Deployment) -> Replica | None:
+def _is_coming(deployment: Deployment, now: float) -> bool:
+    """Whether a replica follows without anybody doing anything. One that found no place may wait for ever."""
+    state = classify(deployment, now).state
+    return state in _ON_THEIR_WAY or (state is DeploymentState.PENDING and deployment.refusal is None)
+
+
+def _why(deployments: Sequence[Deployment], now: float) -> str:
+    """Return what is said about deployments that serve nothing: the newest's word counts."""
+    newest = max(deployments, key=lambda item: item.created_at, default=None)
+    return classify(newest, now).reason.rstrip(".") if newest is not None else ""
+
+
+def _places(deployment: Deployment, entry: CatalogEntry | None) -> int:
+    """Return how many requests an engine is given at once: what it works on, and an eighth more, so that the next one
+    is there already when one ends."""
+    sequences = most_sequences(entry, deployment.spec) or MOST_SEQUENCES
+    return sequences + max(1, sequences // 8)
+
+
+def _replica(deployment: Deployment, entry: CatalogEntry | None) -> Replica | None:
     """Return the replica that a deployment offers; `None` while it cannot take or finish a request."""
     if deployment.engine is None or deployment.ready_at is None or deployment.stop_started_at is not None:
         return None
@@ -83,4 +117,5 @@ def _replica(deployment: Deployment) -> Replica | None:
         host=address.hostname or "127.0.0.1",
         port=address.port or (443 if address.scheme == "https" else 80),
         state=ReplicaState.DRAINING if leaving else ReplicaState.READY,
+        places=_places(deployment, entry),
     )

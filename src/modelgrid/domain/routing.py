@@ -23,6 +23,8 @@ class Replica:
     host: str
     port: int
     state: ReplicaState = ReplicaState.READY
+    places: int | None = None
+    """Requests it can work on at once; more would only wait inside it. `None`: not known, not bounded."""
     cache_blocks: int | None = None
     """KV cache blocks of the engine (`vllm:cache_config_info`), to size the prefix table."""
 
@@ -33,6 +35,8 @@ class ModelState(StrEnum):
     """A replica is on its way: requests may wait for it."""
     STOPPED = "stopped"
     """Known and not running."""
+    ON_REQUEST = "on_request"
+    """Known, not running, and brought up by the first request for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,11 @@ class ModelRoute:
     context: int | None = None
     replicas: tuple[Replica, ...] = ()
     retry_after_seconds: int = 5
-    """What a client is told to wait while no replica is ready; from the measured load time."""
+    """How long a load takes, as measured."""
+    loading_since: float | None = None
+    """Unix time at which the load under way began."""
+    reason: str = ""
+    """Why no replica is ready, in a sentence without its full stop; empty while one is, or while that is in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,6 +141,14 @@ class Board:
         """Count what begins (+1) or ends (-1) in this process."""
         self._whole[record + _COLUMNS + self.slot] += change
 
+    def put(self, record: int, number: int) -> None:
+        """Say how much is under way in this process."""
+        self._whole[record + _COLUMNS + self.slot] = number
+
+    def touch(self, record: int) -> None:
+        """Keep a record that has no buckets from being forgotten on a full page; due within the minute."""
+        self._real[record + _REQUESTS] = time.monotonic()
+
     def under_way(self, record: int) -> int:
         """Return the sum over all processes."""
         first = record + _COLUMNS

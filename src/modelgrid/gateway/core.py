@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from modelgrid.gateway.fleet import Fleet
 from modelgrid.gateway.heads import AnswerHead, KnownHeads
 from modelgrid.gateway.keys import KeyRing
 from modelgrid.gateway.limits import limiter_of
+from modelgrid.gateway.link import REPORT_SECONDS
 from modelgrid.gateway.timers import Deadlines
 
 if TYPE_CHECKING:
@@ -47,6 +49,8 @@ class Core:
         """Heads of requests that were accepted with the present keys and settings."""
         self.answer_heads: KnownHeads[AnswerHead] = KnownHeads()
         """Heads of replicas' answers."""
+        self.tell_control: Callable[[], None] | None = None
+        """Sends a report now; None without control."""
         self.draining = False
         """No new connection; each open one ends with its present request."""
         self._id_prefix = b"mg-%b" % secrets.token_hex(6).encode()
@@ -64,6 +68,13 @@ class Core:
         self.deadlines.forget(connection)
         if not self.connections:
             self.all_closed.set()
+
+    def want(self, model: str) -> None:
+        """A known model that is not running was asked for: tell control."""
+        before, now = self.counters.wanted.get(model, 0.0), self.deadlines.wall
+        self.counters.wanted[model] = now
+        if self.tell_control is not None and now - before >= REPORT_SECONDS:  # in between the regular reports do
+            self.tell_control()
 
     def next_request_id(self) -> bytes:
         """Return an id that no other request has, in this process or another."""

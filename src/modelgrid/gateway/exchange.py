@@ -38,8 +38,8 @@ class Exchange:
     """One request between one client and the replica that answers it."""
 
     __slots__ = (
-        "_answer", "_body", "_client", "_core", "_first_byte", "_id", "_model", "_paused", "_request", "_status",
-        "_tried", "_upstream", "_upstream_id", "done", "replica",
+        "_answer", "_body", "_client", "_core", "_first_byte", "_given_at", "_id", "_model", "_paused", "_request",
+        "_status", "_tried", "_upstream", "_upstream_id", "done", "replica",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,7 @@ class Exchange:
         self._upstream: UpstreamConnection | None = None
         self._answer: Answer | None = None
         self._status = 0
-        self._first_byte = 0.0
+        self._first_byte = self._given_at = 0.0
         self._paused = False
         self.replica: ReplicaEntry | None = None
         self.done = False
@@ -87,12 +87,14 @@ class Exchange:
             self._over(CANCELLED, usage_of(self._answer.tail) if self._answer is not None else (0, 0))
 
     def wait_expired(self) -> None:
-        """No replica became ready in time."""
-        self._refuse_for_now("queue_timeout", f"No replica of {self._name} became ready in time.")
+        """No replica took it in time."""
+        busy = self._model.has_ready_replica
+        said = f"Every replica of {self._name} is busy" if busy else f"No replica of {self._name} became ready in time"
+        self._refuse_for_now("queue_timeout", said)
 
     @property
     def waiting(self) -> bool:
-        """In the model's queue."""
+        """In the model's line."""
         return not self.done and self.replica is None
 
     def drain_expired(self) -> None:
@@ -103,11 +105,20 @@ class Exchange:
 
     # From the fleet
 
-    def woken(self) -> None:
-        """The routing table changed while this request waited."""
-        if not self.done:
+    def try_replica(self) -> bool:
+        """Go to a replica that has a place, if there is one."""
+        replica = self._model.pick(self._core.deadlines.now, self._tried)
+        if replica is None:
+            return False
+        self._client.wait_over()
+        self._attempt(replica)
+        return True
+
+    def table_changed(self) -> None:
+        """There is a new routing table, and this request still waits: does it have to?"""
+        if not self._may_wait():
             self._client.wait_over()
-            self._route()
+            self._refuse_waiting()
 
     # From the connection
 
@@ -245,33 +256,45 @@ class Exchange:
         return f"'{self._model.route.id}'"
 
     def _route(self) -> None:
-        model = self._model
-        if model.route.state is _STOPPED and not model.has_ready_replica:
-            self._core.counters.wanted[model.route.id] = self._core.deadlines.wall
-            self._refuse_for_now("model_not_running", f"The model {self._name} is not running.")
-            return
-        replica = model.pick(self._core.deadlines.now, self._tried)
-        if replica is not None:
-            self._attempt(replica)
-        elif self._tried:
-            self._refuse_for_now("model_unreachable", f"No replica of {self._name} can be reached.")
-        else:
+        """Go to a replica, or stand in line behind those who wait already."""
+        if self._model.line or not self.try_replica():
             self._wait()
 
-    def _wait(self) -> None:
-        model, settings = self._model, self._core.settings
-        self._core.counters.wanted[model.route.id] = self._core.deadlines.wall
+    def _may_wait(self) -> bool:
+        """Whether a replica that has not been tried is there, or on its way."""
+        model = self._model
         if self._core.fleet.find(model.route.id) is not model:
-            self._refuse_for_now("model_removed", f"The model {self._name} was removed.")
-        elif len(model.waiting) >= settings.queue_limit:
-            self._refuse_for_now("queue_full", f"Too many requests wait for {self._name} already.")
+            return False
+        if self._tried:
+            return any(replica.ready and replica.id not in self._tried for replica in model.replicas)
+        return model.has_ready_replica or model.route.state is not _STOPPED
+
+    def _wait(self) -> None:
+        model = self._model
+        if not model.has_ready_replica:
+            self._core.want(model.route.id)
+        if not self._may_wait():
+            self._refuse_waiting()
+            return
+        place = model.line.look()
+        if place.waits:
+            model.line.join(self)
+            self._client.wait_for(self._core.settings.queue_seconds)
         else:
-            model.waiting.append(self)
-            self._client.wait_for(settings.queue_seconds)
+            self._refuse_for_now("queue_full", f"Too many requests wait for {self._name} already")
+
+    def _refuse_waiting(self) -> None:
+        if self._core.fleet.find(self._model.route.id) is not self._model:
+            self._refuse_for_now("model_removed", f"The model {self._name} was removed")
+        elif self._tried:
+            self._refuse_for_now("model_unreachable", f"No replica of {self._name} can be reached")
+        else:
+            self._refuse_for_now("model_not_running", f"The model {self._name} is not running")
 
     def _attempt(self, replica: ReplicaEntry) -> None:
         self.replica = replica
-        replica.outstanding += 1
+        self._given_at = perf_counter()
+        replica.begin()
         connection = replica.pool.take()
         if connection is not None:
             self.connected(connection)
@@ -281,7 +304,7 @@ class Exchange:
     def _leave(self) -> None:
         replica, self.replica = self.replica, None
         if replica is not None:
-            replica.outstanding -= 1
+            replica.end()
 
     def _elsewhere(self, replica: ReplicaEntry, reason: str) -> None:
         log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
@@ -299,8 +322,10 @@ class Exchange:
         self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
 
     def _refuse_for_now(self, code: str, message: str) -> None:
-        retry_after = self._model.route.retry_after_seconds
-        self._fail(Refusal(status=503, code=code, message=message, retry_after=retry_after), code)
+        model = self._model
+        retry_after = model.line.look().retry_after
+        reason = f": {model.route.reason}." if model.route.reason else "."
+        self._fail(Refusal(status=503, code=code, message=message + reason, retry_after=retry_after), code)
 
     def _fail(self, refusal: Refusal, kind: str) -> None:
         """End with `refusal`: as an answer, as the last event of the stream, or by cutting the connection."""
@@ -328,8 +353,8 @@ class Exchange:
         upstream, self._upstream = self._upstream, None
         if upstream is not None:
             upstream.abort()
-        if self.replica is None and self in self._model.waiting:
-            self._model.waiting.remove(self)
+        if self.replica is None:
+            self._model.line.leave(self)
 
     def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
         """Count the request and give back everything it held. Runs once."""
@@ -345,6 +370,8 @@ class Exchange:
         )
         cell.requests += 1
         cell.duration.observe(now - request.started)
+        if self._first_byte and replica is not None and self._status < 400:
+            self._model.line.served(now - self._given_at)
         if self._first_byte:
             cell.first_byte.observe(self._first_byte - request.started)
         cell.input_tokens += usage[0]

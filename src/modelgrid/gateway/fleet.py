@@ -4,17 +4,18 @@ Replicas and models keep their objects from table to table (same id, same addres
 and queues.
 """
 
-from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
 from modelgrid.decide.route import choose
-from modelgrid.domain.routing import ModelRoute, ModelState, Replica, ReplicaState, RoutingTable
+from modelgrid.domain.routing import ModelRoute, Replica, ReplicaState, RoutingTable
+from modelgrid.gateway.board import tag_of
+from modelgrid.gateway.line import WaitingLine
 from modelgrid.gateway.upstream import Pool
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
-    from modelgrid.gateway.exchange import Exchange
 
 SUSPECT_SECONDS = 1.0
 """How long a replica that refused a connection is left aside while others remain. One second, so that a replica that
@@ -25,15 +26,22 @@ class ReplicaEntry:
     """One replica as this gateway sees it."""
 
     __slots__ = (
-        "consecutive_failures", "host_header", "id", "last_failure", "last_failure_at", "last_success_at",
-        "outstanding", "pool", "ready", "suspect_until",
+        "_board", "_line", "_record", "_tag", "consecutive_failures", "host_header", "id", "last_failure",
+        "last_failure_at", "last_success_at", "outstanding", "places", "pool", "ready", "suspect_until",
     )  # fmt: skip
 
-    def __init__(self, core: "Core", replica: Replica) -> None:
+    def __init__(self, core: "Core", replica: Replica, line: WaitingLine) -> None:
         self.id = replica.id
+        self._board = core.board
+        self._line = line
+        self._tag = tag_of("replica", replica.id)
+        self._record = core.board.record(self._tag)
+        self.places = replica.places or inf
+        """Requests it can work on at once, from all gateways."""
         self.ready = replica.state is ReplicaState.READY
         self.outstanding = 0
-        """Requests given to it and not yet over. Changed by `Exchange` alone."""
+        """Requests that this process gave to it and that are not yet over. Changed by `Exchange` alone, through
+        `begin` and `end`."""
         self.suspect_until = 0.0
         self.consecutive_failures = 0
         self.last_success_at: float | None = None
@@ -43,6 +51,37 @@ class ReplicaEntry:
         self.host_header = f" HTTP/1.1\r\nHost: {host}:{replica.port}\r\n".encode()
         """What follows the target in every request to this replica."""
         self.pool = Pool(core, self, replica.host, replica.port)
+
+    def begin(self) -> None:
+        """One more request is given to it."""
+        self.outstanding = number = self.outstanding + 1
+        self._board.put(self._record, number)
+
+    def end(self) -> None:
+        """One request is over; whoever waits may have its place."""
+        self.outstanding = number = self.outstanding - 1
+        self._board.put(self._record, number)
+        if self._line:
+            self._line.advance()
+
+    @property
+    def full(self) -> bool:
+        """Holds as many requests as it can work on.
+
+        With several gateway processes, one whose requests wait elsewhere keeps to its share of the places.
+        """
+        own, others = self.outstanding, self._board.others
+        if own >= self.places or not others:
+            return own >= self.places
+        if own + self._board.elsewhere(self._record) >= self.places:
+            return True
+        return self._line.elsewhere > 0 and own * (1 + len(others)) >= self.places
+
+    def refresh(self) -> None:
+        """Keep its record on the shared page."""
+        self._record = self._board.record(self._tag)
+        self._board.touch(self._record)
+        self._board.put(self._record, self.outstanding)
 
     def succeeded(self, now: float) -> None:
         """An answer came to its end; `now` is Unix time."""
@@ -60,20 +99,25 @@ class ReplicaEntry:
 class ModelEntry:
     """One model and the requests that wait for it."""
 
-    __slots__ = ("names", "replicas", "rotation", "route", "waiting")
+    __slots__ = ("_core", "line", "names", "replicas", "rotation", "route")
 
-    def __init__(self, route: ModelRoute) -> None:
+    def __init__(self, core: "Core", route: ModelRoute) -> None:
+        self._core = core
         self.route = route
         self.names = frozenset((route.id, *route.names))
         self.replicas: tuple[ReplicaEntry, ...] = ()
         self.rotation = 0
-        self.waiting: deque[Exchange] = deque()
-        """First come, first served."""
+        self.line = WaitingLine(core, self)
 
     @property
     def has_ready_replica(self) -> bool:
         """Some replica takes new requests."""
         return any(replica.ready for replica in self.replicas)
+
+    @property
+    def has_place(self) -> bool:
+        """Some replica would be chosen for a request."""
+        return choose(self.replicas, now=self._core.deadlines.now, rotation=0) is not None
 
     def pick(self, now: float, tried: frozenset[str]) -> ReplicaEntry | None:
         """Return the replica for the next request that has not been to any of `tried`; `now`: the loop's clock."""
@@ -107,10 +151,10 @@ class Fleet:
         before_models, before_replicas = self._models, self._replicas
         self._models, self._names, self._replicas = {}, {}, {}
         for route in table.models:
-            model = before_models.pop(route.id, None) or ModelEntry(route)
+            model = before_models.pop(route.id, None) or ModelEntry(self._core, route)
             model.route = route
             model.names = frozenset((route.id, *route.names))
-            model.replicas = tuple(self._replica(replica, before_replicas) for replica in route.replicas)
+            model.replicas = tuple(self._replica(replica, before_replicas, model.line) for replica in route.replicas)
             self._models[route.id] = model
             for name in (route.id, *route.names):
                 self._names.setdefault(name, model)
@@ -124,7 +168,16 @@ class Fleet:
         for entry in self.replicas():
             entry.pool.close()
 
-    def _replica(self, replica: Replica, before: dict[str, tuple[Replica, ReplicaEntry]]) -> ReplicaEntry:
+    def refresh(self) -> None:
+        """Keep what is on the shared page; to be called every tick."""
+        for model in self._models.values():
+            model.line.refresh()
+        for entry in self.replicas():
+            entry.refresh()
+
+    def _replica(
+        self, replica: Replica, before: dict[str, tuple[Replica, ReplicaEntry]], line: WaitingLine
+    ) -> ReplicaEntry:
         known = before.get(replica.id)
         ready = replica.state is ReplicaState.READY
         if known is not None and (known[0].host, known[0].port) == (replica.host, replica.port):
@@ -132,15 +185,13 @@ class Fleet:
             if ready and not entry.ready:
                 entry.suspect_until = 0.0
             entry.ready = ready
+            entry.places = replica.places or inf
         else:
-            entry = ReplicaEntry(self._core, replica)
+            entry = ReplicaEntry(self._core, replica, line)
         self._replicas[replica.id] = (replica, entry)
         return entry
 
     def _wake(self, model: ModelEntry) -> None:
-        gone = self._models.get(model.route.id) is not model
-        if not gone and not model.has_ready_replica and model.route.state is not ModelState.STOPPED:
-            return
-        waiting, model.waiting = model.waiting, deque()
-        for exchange in waiting:
-            exchange.woken()
+        model.line.advance()
+        for exchange in model.line.everyone():
+            exchange.table_changed()

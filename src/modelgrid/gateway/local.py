@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 _MODELS = b"/v1/models"
+_ABSENT = frozenset((ModelState.STOPPED, ModelState.ON_REQUEST))
 PROBES = frozenset((b"/health", b"/metrics"))
 """Not counted: they would drown what users do."""
 NOT_READY = Refusal(status=503, code="starting", message="This gateway has no routing table yet.", retry_after=1)
@@ -72,7 +73,7 @@ def _health(core: "Core") -> tuple[int, bytes, bytes]:
 
 
 def _listed(model: ModelEntry, grant: Grant) -> bool:
-    return grant.allows(model.names) and (model.route.state is not ModelState.STOPPED or model.has_ready_replica)
+    return grant.allows(model.names) and (model.route.state not in _ABSENT or model.has_ready_replica)
 
 
 def _names(model: ModelEntry) -> tuple[str, ...]:

@@ -68,7 +68,7 @@ def exposition(core: "Core") -> bytes:
     )  # fmt: skip
     page.family(
         "modelgrid_queue_length", "gauge", "Requests that wait for a replica.",
-        [(_labels(model=model.route.id), len(model.waiting)) for model in core.fleet.models()],
+        [(_labels(model=model.route.id), len(model.line)) for model in core.fleet.models()],
     )  # fmt: skip
     page.family("modelgrid_client_connections", "gauge", "Open client connections.", [("", len(core.connections))])
     page.family(

@@ -48,6 +48,7 @@ class GatewayServer:
         self._board.join()
         self._core = core = Core(loop, self._index, self._board)
         core.deadlines.on_tick(self._board.look_around)
+        core.deadlines.on_tick(core.fleet.refresh)
         cached = self._cache.load()
         if cached is not None:
             self._apply_cached(cached)
@@ -55,6 +56,7 @@ class GatewayServer:
             loop.add_signal_handler(number, self._signalled)
         core.deadlines.start()
         link = GatewayLink(self._link_path, self.report, self._take_table)
+        core.tell_control = link.send_report
         linking = asyncio.create_task(link.run())
         server = await loop.create_server(lambda: ClientConnection(core), sock=self._listening, backlog=BACKLOG)
         self._listens = True
@@ -87,7 +89,7 @@ class GatewayServer:
             epoch=table.epoch if table is not None else "",
             generation=table.generation if table is not None else 0,
             connections=len(core.connections),
-            queued={model.route.id: len(model.waiting) for model in core.fleet.models() if model.waiting},
+            queued={model.route.id: len(model.line) for model in core.fleet.models() if model.line},
             series=counters.series(),
             outcomes=tuple(_outcome(replica, now) for replica in core.fleet.replicas()),
             key_last_used=dict(counters.key_last_used),

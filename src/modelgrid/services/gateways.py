@@ -61,6 +61,8 @@ class GatewayService:
         """Generation since which a replica is given no new requests."""
         self._brought_up: dict[str, float] = {}
         """Time of the request that last brought a model up."""
+        self._load_seconds: dict[str, float] = {}
+        """How long the last load of each model took; kept when its deployments are gone."""
         self._trouble = ""
 
     def configure(self, api: ApiConfig, *, auto_deploy: bool) -> None:
@@ -126,12 +128,15 @@ class GatewayService:
         self._link.publish(table)
 
     def _table(self) -> RoutingTable:
+        for deployment in self._registry.all():
+            if deployment.ready_at and deployment.started_at:
+                self._load_seconds[deployment.model] = deployment.ready_at - deployment.started_at
         deployable: tuple[CatalogEntry, ...] = self._catalog.entries if self._auto_deploy else ()
         models = model_routes(
             self._targets.all(),
             self._registry.all(),
             self._catalog.find,
-            {d.model: d.ready_at - d.started_at for d in self._registry.all() if d.ready_at and d.started_at},
+            self._load_seconds,
             deployable,
             self._clock.now(),
         )
@@ -174,7 +179,10 @@ class GatewayService:
     async def _bring_up(self, model: str, at: float) -> None:
         """Deploy a model that was asked for at `at`. Gateways repeat what they heard once; each request counts once,
         so that a model which was removed afterwards stays away until it is asked for again."""
-        if at <= self._brought_up.get(model, 0.0) or self._clock.now() - at > WANTED_FRESH_SECONDS:
+        now, before = self._clock.now(), self._brought_up.get(model, 0.0)
+        if before > now:  # the clock was set back
+            before = 0.0
+        if at <= before or now - at > WANTED_FRESH_SECONDS:
             return
         await self._targets.want(model)
         self._brought_up[model] = at
