@@ -66,7 +66,7 @@ def fleet(vllm_bed: EnginesInfo, tmp_path_factory: pytest.TempPathFactory) -> It
         "aliases": ["long"],
         "context": LONG,
         "vllm_args": [
-            *("--enforce-eager", "--max-num-batched-tokens", "512"),
+            *("--enforce-eager", "--dtype", "float32", "--max-num-batched-tokens", "512"),
             *("--hf-overrides", f'{{"max_position_embeddings": {LONG}}}'),
         ],
         "architecture": architecture(vllm, layers=1),

@@ -73,7 +73,7 @@ def _truncated(scratch: Path) -> str:
     return str(folder)
 
 
-_SMALL = ("--max-model-len", "512", "--enforce-eager")
+_SMALL = ("--max-model-len", "512", *model.ARGS)
 _LONGER = "2097152"
 """Tokens; two GiB of this model's KV cache, where there is one."""
 
@@ -83,13 +83,13 @@ FAILURES = (
         cause="is larger than the available KV cache memory",
         args=(
             *("--hf-overrides", json.dumps({"max_position_embeddings": int(_LONGER)})),
-            *("--max-model-len", _LONGER, "--max-num-batched-tokens", "512", "--enforce-eager"),
+            *("--max-model-len", _LONGER, "--max-num-batched-tokens", "512", *model.ARGS),
         ),
     ),
     Failure(
         name="context_exceeds_model",
         cause="is greater than the derived max_model_len",
-        args=("--max-model-len", "400000", "--enforce-eager"),
+        args=("--max-model-len", "400000", *model.ARGS),
         core=False,
     ),
     Failure(
