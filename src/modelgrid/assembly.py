@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelgrid.adapters.clock_system import SystemClock
+from modelgrid.adapters.log_files import LogFiles
 from modelgrid.adapters.mounts import check_mounts
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import open_store
@@ -33,8 +34,8 @@ from modelgrid.ports.store import Store
 from modelgrid.services.accounts import AccountService
 from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.catalog import CatalogService
-from modelgrid.services.engine_logs import EngineLogs
 from modelgrid.services.events import Notifier
+from modelgrid.services.gateway_lines import GatewayLines
 from modelgrid.services.gateways import GatewayService
 from modelgrid.services.gpu_inventory import GpuInventoryService
 from modelgrid.services.keepers import Keepers
@@ -42,6 +43,7 @@ from modelgrid.services.kept import KeeperTools
 from modelgrid.services.launches import Launches
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.login_throttle import LoginThrottle
+from modelgrid.services.logs.store import LogStore
 from modelgrid.services.node import LocalNode
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.passwords import Passwords
@@ -52,6 +54,7 @@ from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.sessions import SessionService
 from modelgrid.services.targets import TargetService
 
+LOG_FOLDER = "logs"
 INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
 
 
@@ -72,6 +75,7 @@ class Foundation:
     arguments: Arguments
     config: Config
     clock: Clock
+    logs: LogStore
     secrets: Secrets
     store: Store
     registry: DeploymentRegistry
@@ -88,6 +92,9 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
 
     Raises `ModelGridError` when the state cannot be opened or the configuration cannot be met here."""
     clock, secrets = SystemClock(), FileSecrets(arguments.state_dir)
+    logs = LogStore(LogFiles(arguments.state_dir / LOG_FOLDER), clock)
+    await logs.open()
+    stack.push_async_callback(logs.close)
     store = await open_store(arguments.state_url)
     stack.push_async_callback(store.close)
     registry = DeploymentRegistry(store)
@@ -104,6 +111,7 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
         arguments=arguments,
         config=config,
         clock=clock,
+        logs=logs,
         secrets=secrets,
         store=store,
         registry=registry,
@@ -163,7 +171,7 @@ class Assembly:
         self.accounts = AccountService(store, clock, base.secrets, self.passwords, state_dir / INITIAL_PASSWORD_FILE)
         self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
-        self.logs, self.live, self.probe = EngineLogs(), LiveFacts(), ReadinessProbe()
+        self.logs, self.live, self.probe = base.logs, LiveFacts(), ReadinessProbe()
         self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
         self.local = LocalNode(
             name=NodeName(config.node_name or socket.gethostname()),
@@ -237,6 +245,9 @@ class Assembly:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Let gateways connect, and take every deployment in hand."""
+        lines = GatewayLines(self.logs)
+        lines.know()
+        self.gateways.on_report(lines.take)
         await self.gateways.start()
         stack.push_async_callback(self.gateways.close)
         stack.push_async_callback(self.probe.close)

@@ -27,7 +27,7 @@ from modelgrid.banner import banner, reachable
 from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
-from modelgrid.daemon_log import configure_logging, set_log_level
+from modelgrid.daemon_log import Tap, configure_logging, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.ports.clock import Clock
@@ -63,13 +63,14 @@ def parse(argv: Sequence[str]) -> Arguments:
     return Arguments(config=given.config, state_dir=given.state_dir.absolute(), state_url=url, socket=given.socket)
 
 
-async def run(arguments: Arguments, config: Config) -> None:
+async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
     """Serve until SIGTERM or SIGINT. Engines run on; gateways keep serving with their last table."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with contextlib.AsyncExitStack() as stack:
         base = await lay_foundation(arguments, config, stack)
+        tap.connect(base.logs.add_from_anywhere)
         assembly = Assembly(base)
         await assembly.load()
         settings, live = settings_of(assembly, config)
@@ -256,11 +257,11 @@ def _local_token(state_dir: Path, secrets: Secrets) -> str:
 
 def main() -> None:
     arguments = parse(sys.argv[1:])
-    configure_logging()
+    tap = configure_logging()
     try:
         config = load_config(arguments.config)
         set_log_level(config.log_level)
-        uvloop.run(run(arguments, config))
+        uvloop.run(run(arguments, config, tap))
     except ModelGridError as error:
         sys.stderr.write(f"modelgrid: {error}\n")
         sys.exit(error.exit_code)

@@ -137,17 +137,19 @@ def test_logs(place, capsys, deployed):
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d  \S", timed.out)
 
 
-def test_logs_without_a_name_need_exactly_one_deployment(place, capsys, deployed):
-    assert place.here(capsys, "logs").out == place.here(capsys, "logs", deployed).out
-    other = place.here(capsys, "run", "smollm2-135m", "--wait", "--json").json["deployments"][0]["id"]
-    said = place.here(capsys, "logs")
-    assert said.code == 2
-    assert "2 deployments are there; name one" in said.err
-    assert set(place.here(capsys, "logs", "--json").error["details"]["deployments"]) == {other, deployed}
-    assert place.here(capsys, "container", "remove", other, deployed, "--wait").code == 0
-    nothing = place.here(capsys, "logs")
-    assert nothing.code == 2
-    assert "modelgrid container history" in nothing.err
+def test_logs_of_everything(place, capsys, deployed):
+    records = place.here(capsys, "logs", "--json", "-n", "5000").json["items"]
+    assert [record["seq"] for record in records] == sorted(record["seq"] for record in records)
+    assert {"daemon", "scheduler", "gateway", f"deployment:{deployed}"} <= {record["source"] for record in records}
+    shown = place.here(capsys, "logs", "--source", "scheduler", "--since", "1h").out.splitlines()
+    assert any("deployment created" in line and f"deployment={deployed}" in line for line in shown)
+    assert all(" scheduler  " in line for line in shown)
+    wrong = place.here(capsys, "logs", "--grep", "(")
+    assert (wrong.code, "RE2" in wrong.err) == (2, True)
+    assert place.here(capsys, "logs", "--since", "yesterday").code == 2
+    assert "Nothing was said that is like that" in place.here(capsys, "logs", "--grep", "no such words").err
+    assert place.here(capsys, "logs", deployed, "--level", "error").out == ""
+    assert place.here(capsys, "logs", deployed, "--source", "daemon").code == 2
 
 
 def test_what_does_not_fit_ends_the_wait_with_numbers_per_gpu(place, capsys):

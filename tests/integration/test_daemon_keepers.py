@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from modelgrid.adapters.clock_system import SystemClock
+from modelgrid.adapters.log_files import LogFiles
 from modelgrid.adapters.runtime_process.runtime import ProcessRuntime
 from modelgrid.adapters.store_sql import open_store
 from modelgrid.adapters.store_sql.store import SqlStore
@@ -22,10 +23,10 @@ from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
 from modelgrid.domain.placement import Decision, MemoryNeed, Placement
 from modelgrid.domain.target import Origin, RuntimeKind
 from modelgrid.services import bring_up, watch_over
-from modelgrid.services.engine_logs import EngineLogs
 from modelgrid.services.keepers import Keepers
 from modelgrid.services.kept import KeeperTools
 from modelgrid.services.live import LiveFacts
+from modelgrid.services.logs.store import LogStore
 from modelgrid.services.ports import EnginePorts
 from modelgrid.services.readiness import ReadinessProbe
 from modelgrid.services.registry import DeploymentRegistry
@@ -38,6 +39,7 @@ class Rig:
 
     def __init__(self, folder: Path, store: SqlStore) -> None:
         self.store, self.clock = store, SystemClock()
+        self.logs = LogStore(LogFiles(folder / "logs"), self.clock)
         self.registry = DeploymentRegistry(store)
         self.runtime = ProcessRuntime(RuntimeKind.SIMULATED, folder / "engines", "test", program=sys.executable)
         self.arguments: tuple[str, ...] = ()
@@ -48,7 +50,7 @@ class Rig:
                 registry=self.registry,
                 store=store,
                 runtimes={RuntimeKind.SIMULATED: self.runtime},
-                logs=EngineLogs(),
+                logs=self.logs,
                 live=LiveFacts(),
                 probe=self.probe,
                 clock=self.clock,
@@ -100,9 +102,11 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     store = await open_store(f"sqlite:///{tmp_path}/state.db")
     rig = Rig(tmp_path, store)
+    await rig.logs.open()
     rig.keepers.start()
     yield rig
     await rig.keepers.close()
+    await rig.logs.close()
     await rig.runtime.sweep(())
     await rig.probe.close()
     await rig.runtime.close()

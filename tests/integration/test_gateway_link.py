@@ -35,7 +35,7 @@ class Side:
 
     def __init__(self, path: Path) -> None:
         self.tables: list[RoutingTable] = []
-        self.link = GatewayLink(path, report, self.take)
+        self.link = GatewayLink(path, report, self.take, lambda: None)
         self.task = asyncio.create_task(self.link.run())
 
     def take(self, table: RoutingTable) -> None:

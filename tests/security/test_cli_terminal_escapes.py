@@ -59,6 +59,10 @@ ENTRY = {
         },
     },
 }  # fmt: skip
+RECORDS = {
+    "items": [{"seq": 1, "at": 1.0, "source": "x", "level": "error", "message": "x", "fields": {"x": "x"}}],
+    "next_after": 1, "next_before": 0, "complete": True,
+}  # fmt: skip
 HISTORY = {
     "id": "x", "model": "x", "node": "x", "ended_at": 1.0, "by": "x", "reason": "x", "last_lines": LINES["items"],
 }  # fmt: skip
@@ -85,6 +89,7 @@ def answers():
         "POST /deployments/d/stop": DEPLOYMENT,
         "DELETE /deployments/d": DEPLOYMENT,
         "GET /deployments/d/logs": LINES,
+        "GET /logs": RECORDS,
         "GET /history": {"items": [HISTORY]},
         "GET /history/d": HISTORY,
         "GET /overview": OVERVIEW,
@@ -107,7 +112,7 @@ def answers():
 VERBS = [
     "ps -a", "status", "doctor", "gpu list", "gpu status", "gpu drivers", "model list", "model show m",
     "container show d", "container events d", "container history", "container history d", "container stop d",
-    "container remove d", "logs d", "config apikey list", "config apikey revoke k --yes",
+    "container remove d", "logs d", "logs", "config apikey list", "config apikey revoke k --yes",
     "run m --dry-run", "model show wrong",
 ]  # fmt: skip
 

@@ -5,7 +5,19 @@ from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 
 from modelgrid import __version__
-from modelgrid.api import access, catalog, config, deployments, docs_page, events, nodes, overview, sessions, targets
+from modelgrid.api import (
+    access,
+    catalog,
+    config,
+    deployments,
+    docs_page,
+    events,
+    logs,
+    nodes,
+    overview,
+    sessions,
+    targets,
+)
 from modelgrid.api.auth import Authentication
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
@@ -34,7 +46,7 @@ def create_app(services: Services, token: str) -> FastAPI:
     )
     app.state.services = services
     install(app)
-    for resource in (overview, config, nodes, targets, deployments, events, catalog, access, sessions, docs_page):
+    for resource in (overview, config, nodes, targets, deployments, events, logs, catalog, access, sessions, docs_page):
         app.include_router(resource.router, prefix=PREFIX)
     return app
 

@@ -21,8 +21,8 @@ from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
-from modelgrid.services.engine_logs import EngineLogs
 from modelgrid.services.live import LiveFacts
+from modelgrid.services.logs.store import LogStore
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.registry import DeploymentRegistry
@@ -48,7 +48,7 @@ class Services:
     accounts: AccountService
     sessions: SessionService
     catalog: CatalogService
-    logs: EngineLogs
+    logs: LogStore
     live: LiveFacts
     nodes: Callable[[], Sequence[Node]]
     node_status: NodeStatusService

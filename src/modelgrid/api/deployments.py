@@ -8,15 +8,22 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
+from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
+from modelgrid.decide.log_level import level_of
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
-from modelgrid.domain.engine import PullProgress
+from modelgrid.domain.engine import LogLine, PullProgress
 from modelgrid.domain.errors import NotFound
-from modelgrid.domain.event import Subject
+from modelgrid.domain.event import Level, Subject
 from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.log import SEVERITY, deployment_source
+from modelgrid.domain.log_filter import LogFilter
 from modelgrid.domain.placement import Decision
 from modelgrid.domain.target import EngineSpec
+from modelgrid.services.logs.engine import as_line
+from modelgrid.services.logs.search import searcher
+from modelgrid.services.logs.store import LogPage as LogRecords
 
 router = APIRouter(tags=["deployments"])
 
@@ -65,15 +72,17 @@ class DeploymentList(BaseModel):
 
 class LogLineView(BaseModel):
     number: int
-    """Cursor: ask for lines after it."""
+    """Rises from line to line."""
     at: float
     stream: str
+    level: Level
     text: str
 
 
 class LogPage(BaseModel):
     items: list[LogLineView]
     next_after: int
+    """Cursor: ask for lines after it."""
 
 
 class EventPage(BaseModel):
@@ -183,27 +192,34 @@ async def deployment_logs(
     after: Cursor | None = None,
     tail: Annotated[int, Query(ge=0, le=5000)] = 500,
     wait: Annotated[float, Query(ge=0, le=30)] = 0,
+    level: LeastLevel = Level.DEBUG,
+    grep: Grep = None,
+    since: Moment = None,
 ) -> LogPage:
     """Return the last `tail` lines; with `after` those that follow it, waiting up to `wait` seconds for one.
 
-    A deployment that is gone answers with the lines kept in its history."""
+    A deployment that is gone answers with what the log still has of it, at least the lines kept in its history."""
+    record: HistoryRecord | None = None
     try:
-        item = services.registry.resolve(deployment)
+        name: str = services.registry.resolve(deployment).id
     except NotFound:
         record = await services.store.history_record(deployment)
-        lines = _kept_lines(record)
-        return LogPage(items=[line for line in lines if line.number > (after or 0)][-tail:], next_after=len(lines))
-    log = services.logs.of(item.id)
-    if after is None:
-        found = log.tail(tail)
-    else:
-        if after >= log.next_number:
-            after = 0  # counted by an earlier daemon: lines are numbered anew since
-        if wait:
-            await log.wait_after(after, wait)
-        found = log.after(after, 5000)
-    items = [LogLineView(number=n.number, at=n.line.at, stream=n.line.stream, text=n.line.text) for n in found]
-    return LogPage(items=items, next_after=items[-1].number if items else max(after or 0, log.next_number - 1))
+        name, wait = record.deployment.id, 0
+    wanted = LogFilter(
+        sources=frozenset({deployment_source(name)}),
+        level=level,
+        since=since,
+        found_in=searcher(grep) if grep else None,
+    )
+    newest = services.logs.next_seq - 1
+    if after is not None:
+        page = await services.logs.following(after, 5000, wanted, wait_seconds=wait)
+        return LogPage(items=[_line(r.seq, as_line(r), r.level) for r in page.records], next_after=page.reached)
+    page = await services.logs.last(tail, wanted) if tail else LogRecords(records=(), reached=newest)
+    items = [_line(r.seq, as_line(r), r.level) for r in page.records]
+    if record is not None and not items and tail:
+        items = [line for line in _kept_lines(record) if _wants(wanted, line)][-tail:]
+    return LogPage(items=items, next_after=newest)
 
 
 @router.get("/deployments/{deployment}/events")
@@ -266,7 +282,21 @@ def _history_view(services: Services, record: HistoryRecord) -> HistoryView:
 
 
 def _kept_lines(record: HistoryRecord) -> list[LogLineView]:
-    return [
-        LogLineView(number=number, at=line.at, stream=line.stream, text=line.text)
-        for number, line in enumerate(record.last_lines, start=1)
-    ]
+    """Return the lines with their levels, which are not stored there."""
+    lines, level = [], Level.INFO
+    for number, line in enumerate(record.last_lines, start=1):
+        level = level_of(line.text, level)
+        lines.append(_line(number, line, level))
+    return lines
+
+
+def _wants(wanted: LogFilter, line: LogLineView) -> bool:
+    return (
+        SEVERITY[line.level] >= SEVERITY[wanted.level]
+        and (wanted.since is None or line.at >= wanted.since)
+        and (wanted.found_in is None or wanted.found_in(line.text))
+    )
+
+
+def _line(number: int, line: LogLine, level: Level) -> LogLineView:
+    return LogLineView(number=number, at=line.at, stream=line.stream, level=level, text=line.text)

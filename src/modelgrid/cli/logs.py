@@ -1,7 +1,7 @@
 """`modelgrid logs`, `container attach` and `container events`: what deployments say and go through."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from modelgrid.cli import complete
+from modelgrid.cli.log_of_everything import LONG_POLL_SECONDS, LogLevel, log_of_everything, moment
 from modelgrid.cli.options import Json, session_of, verbs
 from modelgrid.cli.output import (
     LONGEST_MESSAGE,
@@ -31,11 +32,10 @@ from modelgrid.domain.errors import InvalidInput, NotFound
 from modelgrid.domain.units import format_duration
 
 POLL_SECONDS = 0.4
-LONG_POLL_SECONDS = 5.0
-"""Also how long it takes at most to notice that a deployment is gone."""
+NO_WISH: Mapping[str, Any] = {}
 STATE_POLL_SECONDS = 1.0
 ALL_LINES = 5000
-"""As many as the daemon keeps of an engine."""
+"""As many as the daemon gives at once."""
 
 _LEVEL_STYLES = {"warning": "yellow", "error": "red", "debug": "dim"}
 
@@ -56,24 +56,42 @@ def logs(
     deployment: Annotated[
         str | None,
         typer.Argument(
-            help="Deployment id, or its beginning; also one that is gone. Not needed when there is only one.",
+            help="Deployment id, or its beginning; also one that is gone. Without one: the log of everything.",
             autocompletion=complete.deployments,
         ),
     ] = None,
     follow: Follow = False,
     tail: Tail = 200,
-    grep: Annotated[str | None, typer.Option(help="Only lines that contain this.")] = None,
-    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="Put the time before each line.")] = False,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="daemon, scheduler, gateway, deployment or deployment:ID; repeatable.", show_default=False),
+    ] = None,
+    level: Annotated[LogLevel | None, typer.Option(help="The least severe level.", show_default=False)] = None,
+    grep: Annotated[str | None, typer.Option(help="Only lines that match this regular expression (RE2).")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="AGE|TIME", help="Not before: an age as 90s, 15m, 2h, 7d, or an ISO 8601 time."),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="Put the time before each line of an engine.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Print an engine's output.
+    """Print an engine's output, or the log of everything.
 
     Following goes on over restarts of the engine and of the daemon, and ends when the deployment is removed."""
+    wanted: dict[str, Any] = {"level": level.value if level else None, "grep": grep, "since": moment(since)}
     with session_of(context).client() as client:
-        name = deployment or _only_one(client)
-        page = client.logs(name, tail=ALL_LINES if grep else tail)
-        items = [line for line in page["items"] if grep is None or grep in line["text"]]
-        items = items[-tail:] if tail else []
+        if deployment is None:
+            log_of_everything(client, {**wanted, "source": source}, tail, follow=follow, as_json=as_json)
+            return
+        if source:
+            raise InvalidInput(
+                "A deployment's output has one source.", fix="Leave out either the deployment or --source."
+            )
+        name = deployment
+        page = client.logs(name, tail=tail, **wanted)
+        items = page["items"]
         if not follow:
             if as_json:
                 print_json({"items": items})
@@ -81,44 +99,22 @@ def logs(
             for line in items:
                 _print_line(line, timestamps=timestamps, as_json=False)
             if not items:
-                say(f"No output of {name}" + (" contains that." if grep else " yet."))
+                say(f"No output of {name}" + (" is like that." if any(wanted.values()) else " yet."))
             return
         for line in items:
             _print_line(line, timestamps=timestamps, as_json=as_json)
-        newest = page["items"][-1]["at"] if page["items"] else 0.0
-        for line in _new_lines(client, name, page["next_after"], newest, LONG_POLL_SECONDS):
-            if line is not None and (grep is None or grep in line["text"]):
+        for line in _new_lines(client, name, page["next_after"], LONG_POLL_SECONDS, wanted):
+            if line is not None:
                 _print_line(line, timestamps=timestamps, as_json=as_json)
 
 
-def _only_one(client: ModelGridClient) -> str:
-    """Return the one deployment that there is. Raises `InvalidInput` when a name is needed."""
-    items = client.deployments()
-    if len(items) == 1:
-        return str(items[0]["id"])
-    if not items:
-        raise InvalidInput(
-            "Nothing is deployed, so there is no output to show.",
-            fix="What ended before: modelgrid container history\nThe daemon's own log: modelgrid service logs",
-        )
-    raise InvalidInput(
-        f"{len(items)} deployments are there; name one of them.",
-        fix=f"For example: modelgrid logs {items[0]['id']}\n`modelgrid ps` lists them.",
-        deployments=[item["id"] for item in items],
-    )
-
-
 def _new_lines(
-    client: ModelGridClient, deployment: str, after: int, newest: float, wait: float
+    client: ModelGridClient, deployment: str, after: int, wait: float, wanted: Mapping[str, Any] = NO_WISH
 ) -> Iterator[dict[str, Any] | None]:
     """Yield each new line until the deployment is gone, and `None` after each page."""
     while True:
-        page = patiently(partial(client.logs, deployment, after=after, wait_seconds=wait))
-        for line in page["items"]:
-            # After a restart of the daemon lines are counted anew, and those that engines wrote before come again.
-            if line["number"] > after or line["at"] > newest:
-                yield line
-                newest = max(newest, line["at"])
+        page = patiently(partial(client.logs, deployment, after=after, wait_seconds=wait, **wanted))
+        yield from page["items"]
         after = page["next_after"]
         yield None
         if not page["items"] and _gone(client, deployment):
@@ -167,9 +163,8 @@ def attach(
             show(said.append_text(status(item["state"])).append("). Ctrl-C detaches; the engine runs on."), to=errors)
         for line in page["items"]:
             _print_line(line, timestamps=False, as_json=as_json)
-        newest = page["items"][-1]["at"] if page["items"] else 0.0
         try:
-            final = _attached(client, item, page["next_after"], newest, as_json=as_json)
+            final = _attached(client, item, page["next_after"], as_json=as_json)
         except KeyboardInterrupt:
             if not as_json:
                 say(f"Detached; {name} runs on. Stop it with: modelgrid container stop {name}")
@@ -180,11 +175,11 @@ def attach(
         raise typer.Exit(1)
 
 
-def _attached(client: ModelGridClient, item: dict[str, Any], after: int, newest: float, *, as_json: bool) -> str:
+def _attached(client: ModelGridClient, item: dict[str, Any], after: int, *, as_json: bool) -> str:
     """Print output and changes until the deployment ended; return how."""
     name, state = item["id"], item["state"]
     ended = state in {"failed", "stopped"}
-    for line in _new_lines(client, name, after, newest, 0.0 if ended else STATE_POLL_SECONDS):
+    for line in _new_lines(client, name, after, 0.0 if ended else STATE_POLL_SECONDS):
         if line is not None:
             _print_line(line, timestamps=False, as_json=as_json)
             continue

@@ -20,7 +20,7 @@ COMMANDS = {
     "status": ("fleet", "Tell whether all is well, and what needs somebody."),
     "ps": ("fleet", "List deployments."),
     "run": ("run", "Deploy a model and keep it running."),
-    "logs": ("logs", "Print an engine's output."),
+    "logs": ("logs", "Print an engine's output, or the log of everything."),
     "doctor": ("doctor", "Make every check an operator would make, with the fix."),
     "container": ("container", "Show, start, stop, restart, remove and follow deployments."),
     "model": ("model", "The catalog of models that can be deployed."),

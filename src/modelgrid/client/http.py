@@ -160,12 +160,15 @@ class ModelGridClient:
         return self._call("GET", f"/deployments/{_part(deployment)}/events", params={"after": after})
 
     def logs(
-        self, deployment: str, *, tail: int = 500, after: int | None = None, wait_seconds: float = 0
+        self, deployment: str, *, tail: int = 500, after: int | None = None, wait_seconds: float = 0, **wanted: Any
     ) -> dict[str, Any]:
-        query: dict[str, Any] = {"tail": tail, "wait": wait_seconds}
-        if after is not None:
-            query["after"] = after
+        """`wanted`: `level`, `grep`, `since`; those that are `None` are left out."""
+        query = _given({"tail": tail, "after": after, "wait": wait_seconds, **wanted})
         return self._call("GET", f"/deployments/{_part(deployment)}/logs", params=query)
+
+    def log_records(self, *, wait_seconds: float = 0, **wanted: Any) -> dict[str, Any]:
+        """Of everything. `wanted`: `source`, `level`, `grep`, `since`, `until`, `after`, `before`, `limit`."""
+        return self._call("GET", "/logs", params=_given({"wait": wait_seconds, **wanted}))
 
     def follow_logs(self, deployment: str, *, tail: int = 500) -> Iterator[dict[str, Any]]:
         """Yield the last `tail` lines and then each new one, until the deployment is gone."""
@@ -266,6 +269,10 @@ def _stranger(response: httpx.Response) -> ModelGridError:
         f"{response.status_code}).",
         fix="Give the console's address, whose port is api.uiPort (8081 unless set), not the gateway's.",
     )
+
+
+def _given(query: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in query.items() if value is not None}
 
 
 def _part(text: str) -> str:

@@ -141,6 +141,16 @@ class ReplicaOutcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLine:
+    """One line of a gateway's log; `number` rises by one from 1."""
+
+    number: int
+    at: float
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayReport:
     """Sent up once a second and on reconnect: the full state, cumulative since the gateway started."""
 
@@ -161,6 +171,8 @@ class GatewayReport:
     wanted_models: dict[str, float] = field(default_factory=dict)
     """Known models that were asked for and are not running, with the time of the last request."""
     draining: bool = False
+    lines: tuple[GatewayLine, ...] = ()
+    """Of the log: those that were not sent on this connection."""
 
 
 LATENCY_BUCKETS_SECONDS: tuple[float, ...] = (

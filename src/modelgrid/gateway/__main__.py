@@ -14,6 +14,7 @@ import uvloop
 
 from modelgrid.gateway.board import Board
 from modelgrid.gateway.log_format import LineFormatter
+from modelgrid.gateway.log_lines import LineKeeper
 from modelgrid.gateway.server import GatewayServer
 
 GC_THRESHOLD = 50_000
@@ -51,7 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _arguments(argv)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(arguments.index))
-    logging.basicConfig(level=arguments.log_level, handlers=[handler])
+    lines = LineKeeper()
+    logging.basicConfig(level=arguments.log_level, handlers=[handler, lines])
     _raise_file_limit()
     listening = socket.socket(fileno=arguments.fd)
     listening.setblocking(False)
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
     async def serve() -> None:
         board = Board(arguments.board, arguments.workers)
-        await GatewayServer(arguments.index, listening, board, arguments.link, arguments.cache, _say_ready).run()
+        await GatewayServer(arguments.index, listening, board, arguments.link, arguments.cache, _say_ready, lines).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

@@ -159,12 +159,18 @@ class GatewayLink:
     """A gateway's end: connects to control and stays connected; never in the way of serving."""
 
     def __init__(
-        self, path: Path, report: Callable[[], GatewayReport], on_table: Callable[[RoutingTable], None]
+        self,
+        path: Path,
+        report: Callable[[], GatewayReport],
+        on_table: Callable[[RoutingTable], None],
+        on_connect: Callable[[], None],
     ) -> None:
-        """`report` makes the present report. `on_table` takes each table and may raise ValueError to reject it."""
+        """`report` makes the present report. `on_table` takes each table and may raise ValueError to reject it.
+        `on_connect` is called before the first report of each connection."""
         self._path = path
         self._report = report
         self._on_table = on_table
+        self._on_connect = on_connect
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(self) -> None:
@@ -188,6 +194,7 @@ class GatewayLink:
             self._writer.write(frame(self._report()))
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._on_connect()
         self._writer = writer
         reporting = asyncio.create_task(self._send_reports(writer))
         try:

@@ -14,6 +14,7 @@ from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.fleet import ReplicaEntry
 from modelgrid.gateway.link import GatewayLink
+from modelgrid.gateway.log_lines import LineKeeper
 from modelgrid.gateway.protocol import ClientConnection
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,14 @@ class GatewayServer:
     """Serves on a socket that somebody else holds, by the table that control sends."""
 
     def __init__(
-        self, index: int, listening: socket.socket, board: Board, link: Path, cache: Path, on_ready: Callable[[], None]
+        self,
+        index: int,
+        listening: socket.socket,
+        board: Board,
+        link: Path,
+        cache: Path,
+        on_ready: Callable[[], None],
+        lines: LineKeeper,
     ) -> None:
         """`on_ready` is called once, when requests are accepted and there is a table to serve them by."""
         self._index = index
@@ -36,6 +44,7 @@ class GatewayServer:
         self._listening = listening
         self._link_path = link
         self._cache = TableCache(cache)
+        self._lines = lines
         self._on_ready: Callable[[], None] | None = on_ready
         self._listens = False
         self._saving: asyncio.Task[None] | None = None
@@ -55,7 +64,7 @@ class GatewayServer:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         core.deadlines.start()
-        link = GatewayLink(self._link_path, self.report, self._take_table)
+        link = GatewayLink(self._link_path, self.report, self._take_table, self._lines.begin)
         core.tell_control = link.send_report
         linking = asyncio.create_task(link.run())
         server = await loop.create_server(lambda: ClientConnection(core), sock=self._listening, backlog=BACKLOG)
@@ -95,6 +104,7 @@ class GatewayServer:
             key_last_used=dict(counters.key_last_used),
             wanted_models=dict(counters.wanted),
             draining=core.draining,
+            lines=self._lines.take(),
         )
 
     def _apply_cached(self, table: RoutingTable) -> None:

@@ -93,14 +93,14 @@ async def await_ready(kept: Kept, deployment: Deployment) -> None:
     ended = asyncio.create_task(runtime.wait(ref))
     try:
         silent_since = kept.tools.clock.monotonic()
-        lines = kept.log.next_number
+        lines = kept.log.lines
         while not ended.done():
             await kept.end_trouble(runtime, ref)
             if await answers(kept, deployment, ref):
                 await became_ready(kept, deployment)
                 return
-            if kept.log.next_number != lines:
-                lines, silent_since = kept.log.next_number, kept.tools.clock.monotonic()
+            if kept.log.lines != lines:
+                lines, silent_since = kept.log.lines, kept.tools.clock.monotonic()
             if kept.tools.clock.monotonic() - silent_since > START_SILENCE_SECONDS:
                 await kill_hung(kept, deployment, f"no sign of life for {format_duration(START_SILENCE_SECONDS)}")
                 return

@@ -41,7 +41,7 @@ async def failed(kept: Kept, deployment: Deployment, ended: EngineExit) -> None:
 
 async def _record(kept: Kept, deployment: Deployment, ended: EngineExit) -> None:
     failpoint("failed")
-    lines = [line.text for line in kept.lines_of_attempt()]
+    lines = [line.text for line in kept.lines_of_attempt(deployment)]
     failure = Failure(
         attempt=deployment.attempt,
         exit=ended,

@@ -1,6 +1,7 @@
 """Control's side of the gateways: sends routing tables down, takes reports in."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -64,6 +65,11 @@ class GatewayService:
         self._load_seconds: dict[str, float] = {}
         """How long the last load of each model took; kept when its deployments are gone."""
         self._trouble = ""
+        self._listeners: list[Callable[[GatewayReport], None]] = []
+
+    def on_report(self, listener: Callable[[GatewayReport], None]) -> None:
+        """Call `listener` with each report as it comes, on the event loop. It must not block or raise."""
+        self._listeners.append(listener)
 
     def configure(self, api: ApiConfig, *, auto_deploy: bool) -> None:
         """Serve by other settings from the next table on, which goes out at once."""
@@ -167,6 +173,8 @@ class GatewayService:
         for key in silent:
             del self._reports[key]
         self._reports[report.gateway, report.pid] = (now, report)
+        for listener in self._listeners:
+            listener(report)
         self._reported.set()
 
     async def _act_on_reports(self) -> None:

@@ -4,26 +4,28 @@ The keeper makes one `Kept` per deployment; the modules `bring_up`, `watch_over`
 """
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
-from modelgrid.decide.progress import StartProgress, advance
+from modelgrid.decide.progress import Phase, StartProgress, advance
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import EngineLaunch, EngineRef, EngineState, LogLine
 from modelgrid.domain.errors import RuntimeUnavailable
 from modelgrid.domain.event import Event, Level, Subject
-from modelgrid.domain.history import KEPT_LOG_LINES, HistoryRecord
+from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.model import Capability
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.runtime import Runtime
 from modelgrid.ports.store import Store
-from modelgrid.services.engine_logs import BUFFERED_LINES, EngineLogs
 from modelgrid.services.live import LiveFacts
+from modelgrid.services.logs.engine import EngineLog
+from modelgrid.services.logs.store import LogStore
 from modelgrid.services.readiness import ReadinessProbe
 from modelgrid.services.registry import DeploymentRegistry
 
@@ -31,7 +33,11 @@ RETRY_SECONDS = 2.0
 """Pause before asking again a runtime or a store that does not answer."""
 LAST_LINES_SECONDS = 2.0
 """The last lines of an ended engine say why it died; they may still be on their way so long."""
-_OUR_PROBE = re.compile(r'"GET /health HTTP/1\.[01]" 200')
+LINES_OF_THE_PAST = 5_000
+"""Of an engine that runs already: what it said while nobody listened is taken in so far back."""
+LINES_AT_ONCE = 200
+"""After so many the loop does something else: what a runtime has in its hands comes without a pause."""
+_OUR_PROBE = re.compile(r'"GET /(?:health|metrics) HTTP/1\.[01]" 200')
 """In vLLM's access log. Asked every few seconds, it would push all else out of the lines that are kept."""
 
 log = structlog.get_logger()
@@ -44,7 +50,7 @@ class KeeperTools:
     registry: DeploymentRegistry
     store: Store
     runtimes: Mapping[RuntimeKind, Runtime]
-    logs: EngineLogs
+    logs: LogStore
     live: LiveFacts
     probe: ReadinessProbe
     clock: Clock
@@ -63,25 +69,29 @@ class Kept:
     def __init__(self, deployment_id: DeploymentId, tools: KeeperTools) -> None:
         self.id = deployment_id
         self.tools = tools
-        self.log = tools.logs.of(deployment_id)
+        self.log = EngineLog(tools.logs, deployment_id)
         self.live = tools.live.of(deployment_id)
         self.follower: asyncio.Task[None] | None = None
         self._followed: EngineRef | None = None
         self._progress = StartProgress()
-        self._attempt_begins = 1
+        self._attempt_begins: int | None = None
+        """Number of the attempt's first log record; `None`: it began under an earlier daemon."""
 
     def forget_progress(self) -> None:
         """A new attempt begins: what the last one said of itself is over."""
         self._progress = StartProgress()
-        self._attempt_begins = self.log.next_number
+        self._attempt_begins = self.log.next_seq
         self.live.pull, self.live.phase, self.live.not_ready_because = None, "", ""
 
     def last_lines(self) -> tuple[LogLine, ...]:
-        return tuple(item.line for item in self.log.tail(KEPT_LOG_LINES))
+        return self.log.last_lines()
 
-    def lines_of_attempt(self) -> tuple[LogLine, ...]:
+    def lines_of_attempt(self, deployment: Deployment) -> tuple[LogLine, ...]:
         """Return the last lines of the present attempt only: what an earlier one died of explains nothing now."""
-        return tuple(item.line for item in self.log.tail(KEPT_LOG_LINES) if item.number >= self._attempt_begins)
+        if self._attempt_begins is not None:
+            return self.log.last_lines(since=self._attempt_begins)
+        began = math.floor(deployment.pull_started_at or 0.0)  # Podman's log times have whole seconds
+        return tuple(line for line in self.log.last_lines() if line.at >= began)
 
     async def hear_last_lines(self) -> None:
         """Wait a moment for the log to end."""
@@ -150,20 +160,25 @@ class Kept:
         self.follower = asyncio.create_task(self._take_in(runtime, ref))
 
     async def _take_in(self, runtime: Runtime, ref: EngineRef) -> None:
-        seen = self.log.last.at if self.log.last else 0.0
         while True:
+            known = await self.log.resume_from(self.tools.clock.now())
             try:
-                async for line in runtime.logs(ref, tail=BUFFERED_LINES, follow=True):
-                    if line.at > seen and not _OUR_PROBE.search(line.text):
-                        self._take(line)
+                count = 0
+                async for line in runtime.logs(ref, tail=LINES_OF_THE_PAST, follow=True):
+                    if not _OUR_PROBE.search(line.text):
+                        self._take(line, new=known.is_new(line))
+                    count += 1
+                    if count % LINES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
             except RuntimeUnavailable as error:
                 log.info("log stream interrupted", deployment=self.id, error=error.message)
-                seen = self.log.last.at if self.log.last else 0.0
                 await self.tools.clock.sleep(RETRY_SECONDS)
             else:
                 return
 
-    def _take(self, line: LogLine) -> None:
-        self.log.add(line)
-        self._progress = advance(self._progress, line.text)
-        self.live.phase = self._progress.text
+    def _take(self, line: LogLine, *, new: bool) -> None:
+        if new:
+            self.log.add(line)
+        if self._progress.phase < Phase.SERVING:  # what a daemon before this one heard tells how far it is, too
+            self._progress = advance(self._progress, line.text)
+            self.live.phase = self._progress.text

@@ -12,6 +12,7 @@ from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import ModelGridError, NotFound
 from modelgrid.domain.event import Event, Level, Subject
 from modelgrid.domain.ids import DeploymentId, deployment_id
+from modelgrid.domain.log import SCHEDULER
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision, Placement
@@ -27,7 +28,7 @@ from modelgrid.services.targets import TargetService
 SWEEP_SECONDS = 5.0
 """Longest time between two looks, should a change ever go unnoticed."""
 
-log = structlog.get_logger()
+log = structlog.get_logger(source=SCHEDULER)
 
 
 class Reconciler:
@@ -141,11 +142,13 @@ class Reconciler:
             log.info("deployment placed", deployment=deployment, decision=decision.summary)
 
     async def _refuse(self, deployment: DeploymentId, decision: Decision) -> None:
-        await self._registry.change(
+        found = await self._registry.change(
             deployment,
             lambda present: replace(present, refusal=decision) if _waits_for_a_place(present) else present,
             [self._landing(deployment, decision)],
         )
+        if found.refusal is decision:
+            log.warning("deployment has no place", deployment=deployment, decision=decision.summary)
 
     async def _dismiss(self, effect: SetIntent) -> None:
         now = self._clock.now()

@@ -58,5 +58,5 @@ async def archive(kept: Kept, deployment: Deployment) -> None:
         record, events=kept.event("removed", deployment.intent_reason or "removed", by=deployment.intent_by)
     )
     failpoint("archived")
-    kept.tools.logs.forget(kept.id)
+    kept.log.forget()
     kept.tools.live.forget(kept.id)
