@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requir
 TEST_JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up test check test-engines test-nightly docs lock clean
+.PHONY: help setup setup-dev up test check test-engines test-nightly bench docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,8 +40,8 @@ test: setup-dev check ## Check and run the whole suite (no container engine, no 
 	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" $(ARGS)
 
 check: setup-dev ## Format, lint, types and the floor plan
-	@$(BIN)/ruff format --check --quiet src tests docs
-	@$(BIN)/ruff check --quiet src tests docs
+	@$(BIN)/ruff format --check --quiet src tests docs benchmarks
+	@$(BIN)/ruff check --quiet src tests docs benchmarks
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 2
 
@@ -50,6 +50,9 @@ test-engines: setup-dev ## Test with a real Docker Engine and a real vLLM on the
 
 test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples per property
 	@MODELGRID_NIGHTLY=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" --timeout 3600 $(ARGS)
+
+bench: setup-dev ## Measure the gateway beside its peers; ARGS="--quick", "--peers nginx,envoy --seconds 5", "--profile"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 docs: setup ## Write docs/reference anew from the code
 	@$(BIN)/python docs/generate.py

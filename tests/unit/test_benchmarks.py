@@ -1,0 +1,40 @@
+"""The arithmetic of `make bench`; what it runs is seen when it runs."""
+
+from benchmarks.profile import summary
+from benchmarks.table import BASE, Row, document, markdown
+
+
+def _rows() -> tuple[Row, Row, Row]:
+    direct = Row("direct", "", rounds=[{"one_connection_p50_us": 10.0}])
+    nginx = Row(BASE, "proxies", rounds=[{"requests_per_second": 100.0}, {"requests_per_second": 10.0}])
+    ours = Row("modelgrid", "all", rounds=[{"requests_per_second": 50.0}, {"requests_per_second": 8.0}])
+    ours.rounds[0] = {**ours.rounds[0], "one_connection_p50_us": 110.0}
+    return direct, nginx, ours
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    direct, nginx, ours = _rows()
+    made = document([nginx, ours], direct, {"cpu": "x"})
+    gateways = made["gateways"]
+    assert isinstance(gateways, list)
+    assert gateways[2]["ratio_to_nginx"]["requests_per_second"] == (0.5 + 0.8) / 2
+    assert gateways[2]["median"]["requests_per_second"] == 29.0
+
+
+def test_the_table_shows_what_is_missing_and_what_was_wrong() -> None:
+    direct, nginx, ours = _rows()
+    gone = Row("envoy", "proxies", unavailable="no network")
+    ours.wrong["streams"] = "3 of 200 streams were not whole"
+    text = markdown([nginx, gone, ours], direct)
+    assert "not available: no network" in text
+    assert "Wrong: modelgrid: streams: 3 of 200 streams were not whole." in text
+    assert "×0.65" in text
+    assert "| 110 | 100 |" in text, "one connection, and over direct"
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_a_profile_sums_frames() -> None:
+    text = summary("main;a;b 3\nmain;a 1\n")
+    assert "  75.0%  b" in text
+    assert " 100.0%  main" in text
