@@ -6,9 +6,12 @@ RUNTIME_STAMP := $(VENV)/.installed-runtime
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 TEST_JOBS ?= 2
+CONSOLE_STAMP := src/modelgrid/console/.made-from
+CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -not -path '*/.out/*' -not -name '*.test.ts' -not -name '*.md' 2>/dev/null)
+NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev up test check test-engines test-nightly bench docs lock clean
+.PHONY: help browser setup setup-dev up test check test-engines test-nightly bench console console-check console-types docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -29,19 +32,44 @@ $(DEV_STAMP): $(RUNTIME_STAMP) requirements/dev.lock
 	@$(PIP) -r requirements/dev.lock
 	@touch $@
 
-setup: $(RUNTIME_STAMP) ## Install ModelGrid into .venv
+setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) ## Install ModelGrid into .venv, and build its console
+
+# Node comes from the PATH, or from PyPI. The daemon runs without a console, too: then it says so, and so does its page.
+$(CONSOLE_STAMP): $(CONSOLE_SOURCES) | $(RUNTIME_STAMP)
+	@$(MAKE) --no-print-directory console || echo "The daemon runs without the console; \`make console\` tries again." >&2
+
+console: $(RUNTIME_STAMP) ## Build the browser console into the package
+	@$(NODE) || { echo "Fetching Node …"; $(PIP) -r requirements/node.lock; }
+	@echo "Building the console …"
+	@$(BIN)/python ts_web/build_console.py && touch $(CONSOLE_STAMP)
+
+console-check: setup-dev ## Check the types of the console
+	@$(NODE) || $(PIP) -r requirements/node.lock
+	@$(BIN)/python ts_web/build_console.py install
+	@$(BIN)/python ts_web/build_console.py run typescript/bin/tsc --noEmit
+
+console-types: setup-dev ## Write the console's types of the API anew
+	@$(NODE) || $(PIP) -r requirements/node.lock
+	@$(BIN)/python ts_web/build_console.py install
+	@$(BIN)/python ts_web/make_types.py
 
 setup-dev: $(DEV_STAMP) ## Install what developing needs, too
 
 up: setup ## Run the daemon in the foreground (Ctrl-C ends it); ARGS="--state-dir …"
 	@exec $(BIN)/modelgrid up $(ARGS)
 
-test: setup-dev check ## Check and run the whole suite (no container engine, no vLLM needed)
+# The browser tests need Debian's Chromium; without it they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  { echo "Installing Chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
+	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
+
+test: setup-dev check browser ## Check and run the whole suite (no container engine, no vLLM needed)
 	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" $(ARGS)
 
-check: setup-dev ## Format, lint, types and the floor plan
-	@$(BIN)/ruff format --check --quiet src tests docs benchmarks
-	@$(BIN)/ruff check --quiet src tests docs benchmarks
+check: setup-dev console-check ## Format, lint, types and the floor plan
+	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web
+	@$(BIN)/ruff check --quiet src tests docs benchmarks ts_web
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 2
 
@@ -59,8 +87,9 @@ docs: setup ## Write docs/reference anew from the code
 
 lock: ## Renew the pinned versions (needs uv)
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements/build.in -o requirements/build.lock
+	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements/node.in -o requirements/node.lock
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header pyproject.toml --extra postgresql -o requirements/runtime.lock
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header pyproject.toml --extra postgresql --group dev -o requirements/dev.lock
 
 clean: ## Remove the environment and what tools left behind
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ts_web/node_modules ts_web/.out src/modelgrid/console

@@ -19,6 +19,7 @@ from modelgrid.api import (
     targets,
 )
 from modelgrid.api.auth import Authentication
+from modelgrid.api.console_files import ConsoleFiles
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
 from modelgrid.api.guard import Guard
@@ -48,6 +49,7 @@ def create_app(services: Services, token: str) -> FastAPI:
     install(app)
     for resource in (overview, config, nodes, targets, deployments, events, logs, catalog, access, sessions, docs_page):
         app.include_router(resource.router, prefix=PREFIX)
+    app.router.default = ConsoleFiles()
     return app
 
 

@@ -1,0 +1,56 @@
+import createClient from 'openapi-fetch';
+import type { components, paths } from './api.gen.ts';
+import { CallFailed, failureOf, UNREACHABLE } from './failure.ts';
+
+export type Schemas = components['schemas'];
+
+let onUnauthenticated: (status: 'unauthenticated' | 'password_change_required') => void = () => undefined;
+
+/** Name what is to happen when the session is over: the login opens above what is on the screen. */
+export function whenUnauthenticated(handler: typeof onUnauthenticated): void {
+  onUnauthenticated = handler;
+}
+
+/** The daemon's API, typed from its OpenAPI document. */
+export const api = createClient<paths>({ baseUrl: location.origin, credentials: 'same-origin' });
+
+export interface Answer<T> {
+  readonly data: T;
+  /** `X-Event-Id`: the position in the stream that the answer is current to. */
+  readonly position: string;
+  readonly etag: string;
+}
+
+interface Raw<T> {
+  data?: T;
+  error?: unknown;
+  response: Response;
+}
+
+/** Wait for a call of `api`. Throws `CallFailed` with the daemon's reason, or that it does not answer. */
+export async function call<T>(request: Promise<Raw<T>>): Promise<Answer<T>> {
+  let raw: Raw<T>;
+  try {
+    raw = await request;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'AbortError') throw error;
+    throw new CallFailed(UNREACHABLE);
+  }
+  const { response } = raw;
+  if (!response.ok) {
+    const failure = failureOf(response.status, raw.error);
+    if (failure.status === 401) onUnauthenticated('unauthenticated');
+    if (failure.code === 'password_change_required') onUnauthenticated('password_change_required');
+    throw new CallFailed(failure);
+  }
+  return {
+    data: raw.data as T,
+    position: response.headers.get('x-event-id') ?? '',
+    etag: response.headers.get('etag') ?? '',
+  };
+}
+
+/** The same, for the body alone. */
+export async function body<T>(request: Promise<Raw<T>>): Promise<T> {
+  return (await call(request)).data;
+}

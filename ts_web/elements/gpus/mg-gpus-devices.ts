@@ -1,0 +1,107 @@
+import { html, nothing } from 'lit';
+import { customElement } from 'lit/decorators.js';
+import { repeat } from 'lit/directives/repeat.js';
+import { gpuKey, state, type GpuView } from '../../appstate.ts';
+import '../../kit/badge.ts';
+import '../../kit/copy.ts';
+import { MgElement } from '../../kit/element.ts';
+import { bytes, count, number, percent, plural, UNKNOWN } from '../../kit/format.ts';
+import '../../kit/meter.ts';
+import type { Part } from '../../kit/meter.ts';
+import '../../kit/sparkline.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import { healthOf } from './gpu-health.ts';
+import { gpuHistory } from './gpu-history.ts';
+import { devicesStyles } from './mg-gpus-devices.css.ts';
+
+/** GPUs ▸ Devices: a card per GPU with its live reading, and whose memory is in use. */
+@customElement('mg-gpus-devices')
+export class MgGpusDevices extends MgElement {
+  static override styles = [MgElement.styles, devicesStyles];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => state.gpus.hold());
+    this.whileConnected(() => gpuHistory.hold());
+  }
+
+  #memory(view: GpuView): unknown {
+    const { gpu } = view;
+    const ours = view.deployments.length ? gpu.vram_used_bytes : 0;
+    const others = gpu.vram_used_bytes - ours;
+    const parts: Part[] = [
+      { value: ours, tone: 'ours', label: `${bytes(ours)} used by deployments` },
+      { value: others, tone: 'others', label: `${bytes(others)} used by others` },
+    ];
+    return html`<div class="memory">
+      <div class="line">
+        <span>Memory</span><b>${bytes(gpu.vram_free_bytes)} free</b><span class="faint">of ${bytes(gpu.vram_total_bytes)}</span>
+      </div>
+      <mg-meter .parts=${parts} .total=${gpu.vram_total_bytes} label=${`${bytes(gpu.vram_used_bytes)} of ${bytes(gpu.vram_total_bytes)} used`}></mg-meter>
+      <div class="legend">
+        ${ours ? html`<span class="ours">${bytes(ours)} deployments</span>` : nothing}
+        ${others ? html`<span class="others">${bytes(others)} others</span>` : nothing}
+      </div>
+    </div>`;
+  }
+
+  #readings({ gpu }: GpuView): unknown {
+    const limit = gpu.power_limit_watts ? ` / ${number(gpu.power_limit_watts)} W` : ' W';
+    const facts: readonly (readonly [string, string])[] = [
+      ['Temperature', gpu.temperature_celsius == null ? UNKNOWN : `${number(gpu.temperature_celsius)} °C`],
+      ['Power', gpu.power_watts == null ? UNKNOWN : `${number(gpu.power_watts)}${limit}`],
+      ['Core clock', gpu.clock_core_mhz == null ? UNKNOWN : `${count(gpu.clock_core_mhz)} MHz`],
+      ['Memory clock', gpu.clock_memory_mhz == null ? UNKNOWN : `${count(gpu.clock_memory_mhz)} MHz`],
+      ['ECC errors', gpu.ecc_enabled === false ? 'off' : count(gpu.ecc_uncorrected_errors)],
+      ['Compute', gpu.compute_capability ?? UNKNOWN],
+    ];
+    return html`<dl>${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  }
+
+  #faults({ gpu, problem, stale }: GpuView): unknown {
+    const faults = [
+      ...(stale ? [problem || 'The readings are old.'] : []),
+      ...(gpu.xid_errors?.length ? [`XID ${gpu.xid_errors.join(', ')} since boot`] : []),
+      ...(gpu.throttle_reasons?.length ? [`throttled: ${gpu.throttle_reasons.join(', ')}`] : []),
+      ...(gpu.ecc_uncorrected_errors ? [`${plural(gpu.ecc_uncorrected_errors, 'uncorrected ECC error')}`] : []),
+    ];
+    return faults.length ? html`<ul class="faults">${faults.map((fault) => html`<li>${fault}</li>`)}</ul>` : nothing;
+  }
+
+  #card(view: GpuView): unknown {
+    const { gpu } = view;
+    const [kind, word] = healthOf(view);
+    return html`<article aria-label=${`${gpu.id} of ${view.node}`}>
+      <header>
+        <h2>${gpu.id}</h2>
+        <mg-status kind=${kind} word=${word}></mg-status>
+      </header>
+      <p class="name" title=${gpu.uuid}>${gpu.name} <span class="faint">· ${view.node}</span></p>
+      ${this.#faults(view)}
+      <div class="use">
+        <div class="line"><span>Utilisation</span><b>${percent(gpu.utilization_percent)}</b></div>
+        <mg-sparkline .points=${gpuHistory.of(gpuKey(view))} max="100" label=${`Utilisation of ${gpu.id}, last minutes`}></mg-sparkline>
+      </div>
+      ${this.#memory(view)} ${this.#readings(view)}
+      <footer>
+        ${view.deployments.length
+          ? view.deployments.map((id) => html`<mg-badge tone="busy">${id}</mg-badge>`)
+          : html`<span class="faint">${view.assigned_to ? `kept for ${view.assigned_to}` : 'no deployment'}</span>`}
+      </footer>
+    </article>`;
+  }
+
+  protected override render(): unknown {
+    const gpus = state.gpus.items.value;
+    return html`<h1 class="visually-hidden">GPU devices</h1>
+      <mg-state .source=${state.gpus}>
+        ${gpus.length
+          ? html`<div class="cards">${repeat(gpus, gpuKey, (view) => this.#card(view))}</div>`
+          : html`<mg-empty heading="No GPU was found" icon="gpus">
+              <p>The drivers page says what is installed. To try ModelGrid without a GPU, simulate some:</p>
+              <mg-command text="modelgrid config set gpus.simulate 2"></mg-command>
+            </mg-empty>`}
+      </mg-state>`;
+  }
+}

@@ -1,0 +1,100 @@
+import { css, html, nothing } from 'lit';
+import { customElement } from 'lit/decorators.js';
+import { state, type DeploymentView } from '../../appstate.ts';
+import { reasons } from '../../fleet.ts';
+import '../../kit/card.ts';
+import '../../kit/copy.ts';
+import { MgElement } from '../../kit/element.ts';
+import { count, plural, UNKNOWN } from '../../kit/format.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import '../../kit/table.ts';
+import type { Column } from '../../kit/table.ts';
+import '../../kit/time.ts';
+import { resolve } from '../../views.ts';
+import './mg-attention.ts';
+import './mg-gpu-map.ts';
+import './mg-verdict.ts';
+
+/** Overview ▸ Stats: is the fleet healthy right now, and if not, what needs somebody. */
+@customElement('mg-overview-stats')
+export class MgOverviewStats extends MgElement {
+  static override styles = [
+    MgElement.styles,
+    css`
+      :host { display: grid; gap: 16px; }
+      .two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 16px; align-items: start; }
+      .drift { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; padding: 8px 16px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--accent-tint); }
+      @media (max-width: 1100px) { .two { grid-template-columns: minmax(0, 1fr); } }
+    `,
+  ];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    for (const source of [state.overview, state.nodes, state.gpus, state.deployments, state.catalog]) this.whileConnected(() => source.hold());
+  }
+
+  readonly #columns: readonly Column<DeploymentView>[] = [
+    {
+      id: 'name',
+      label: 'Deployment',
+      main: true,
+      cell: (one) =>
+        resolve('/deployments/active')?.path === '/deployments/active'
+          ? html`<a href=${`/deployments/active?open=${encodeURIComponent(one.id)}`}>${one.id}</a>`
+          : one.id,
+    },
+    { id: 'state', label: 'State', nowrap: true, cell: (one) => html`<mg-status state=${one.state}></mg-status>` },
+    {
+      id: 'where',
+      label: 'Where',
+      cell: (one) => (one.node ? `${one.node}${one.gpus.length ? ` · ${one.gpus.join(', ')}` : ''}` : html`<span class="muted">${one.reason}</span>`),
+    },
+    { id: 'up', label: 'Up', numeric: true, cell: (one) => (one.ready_at ? html`<mg-time mode="for" .at=${one.ready_at}></mg-time>` : UNKNOWN) },
+  ];
+
+  #deployments(): unknown {
+    const all = state.deployments.items.value;
+    return html`<mg-card heading="Deployments" note=${all.length ? count(all.length) : ''}>
+      <mg-state .source=${state.deployments}>
+        ${all.length
+          ? html`<mg-table bare label="deployments" .columns=${this.#columns} .rows=${all} .rowKey=${(one: DeploymentView) => one.id}></mg-table>`
+          : html`<mg-empty heading="Nothing is deployed" icon="deployments">
+              <p>Deploy a model from the catalog, or with</p>
+              <mg-command text="modelgrid run qwen3-4b"></mg-command>
+            </mg-empty>`}
+      </mg-state>
+    </mg-card>`;
+  }
+
+  #drift(): unknown {
+    const drift = state.catalog.value?.drift;
+    const news = [
+      [drift?.added?.length ?? 0, 'new'],
+      [drift?.changed?.length ?? 0, 'changed'],
+      [drift?.removed?.length ?? 0, 'removed'],
+    ].filter(([many]) => many) as [number, string][];
+    if (news.length === 0) return nothing;
+    return html`<div class="drift" role="status">
+      The catalog's source has moved on: ${news.map(([many, what]) => `${plural(many, 'model')} ${what}`).join(', ')}.
+      ${resolve('/models/catalog')?.path === '/models/catalog' ? html`<a href="/models/catalog">Open the catalog</a>` : nothing}
+    </div>`;
+  }
+
+  protected override render(): unknown {
+    const gpus = state.gpus.items.value;
+    return html`<mg-verdict></mg-verdict>
+      ${reasons.value.length ? html`<mg-attention></mg-attention>` : nothing}
+      ${this.#drift()}
+      <div class="two">
+        <mg-card heading="GPUs" note="line: utilisation · bar: memory in use">
+          <mg-state .source=${state.gpus}>
+            ${gpus.length
+              ? html`<mg-gpu-map></mg-gpu-map>`
+              : html`<mg-empty heading="No GPU was found" icon="gpus"><p><a href="/gpus/drivers">The drivers page</a> says what is installed.</p></mg-empty>`}
+          </mg-state>
+        </mg-card>
+        ${this.#deployments()}
+      </div>`;
+  }
+}

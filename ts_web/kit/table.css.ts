@@ -1,0 +1,84 @@
+import { css } from 'lit';
+
+export const tableStyles = css`
+  :host { display: block; min-width: 0; }
+  .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-bottom: 8px; }
+  .search { position: relative; flex: 0 1 280px; min-width: 160px; }
+  .search .icon { position: absolute; left: 9px; top: 50%; translate: 0 -50%; color: var(--text-3); width: 14px; height: 14px; }
+  .search input { padding-left: 30px; min-height: 28px; padding-block: 3px; font-size: 13px; }
+  .bar .many { color: var(--text-3); font-size: 12px; margin-left: auto; }
+  .scroll { overflow-x: auto; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
+  :host([bare]) .scroll { border: 0; border-radius: 0; background: none; }
+  table { width: 100%; border-collapse: collapse; }
+  th, td { padding: 5px 12px; text-align: left; vertical-align: middle; }
+  td { height: var(--row); border-top: 1px solid var(--hairline); overflow-wrap: break-word; }
+  th { height: 32px; color: var(--text-3); font-size: 12px; line-height: 16px; font-weight: 500; white-space: nowrap; }
+  .number { text-align: right; white-space: nowrap; }
+  td.nowrap { white-space: nowrap; }
+  td.actions { width: 1%; white-space: nowrap; text-align: right; padding-right: 6px; }
+  th button {
+    display: inline-flex;
+    align-items: center;
+    gap: 2px;
+    min-height: 24px;
+    padding: 0 4px;
+    margin: 0 -4px;
+    border: 0;
+    border-radius: 4px;
+    background: none;
+    color: inherit;
+    font: inherit;
+    cursor: pointer;
+  }
+  th button:hover, th[aria-sort] button { color: var(--text); }
+  th .icon { width: 12px; height: 12px; visibility: hidden; }
+  th[aria-sort] .icon, th button:hover .icon { visibility: visible; }
+  tbody tr.link { cursor: pointer; }
+  tbody tr:hover { background: var(--s2); }
+  tbody tr[aria-current], tbody tr.selected { background: var(--accent-tint); }
+  tbody tr.gone { opacity: 0.45; }
+  tbody tr:focus-visible { outline-offset: -2px; }
+  .check { width: 36px; padding-right: 0; }
+  .none { padding: 24px; text-align: center; color: var(--text-2); }
+  .pages { display: flex; justify-content: flex-end; align-items: center; gap: 8px; margin-top: 8px; color: var(--text-2); }
+  [popover] {
+    position: fixed;
+    inset: auto;
+    margin: 0;
+    padding: 8px 12px;
+    border: 1px solid var(--control);
+    border-radius: 8px;
+    background: var(--s2);
+    color: var(--text);
+    box-shadow: var(--shadow);
+  }
+  [popover] label { display: flex; align-items: center; gap: 8px; min-height: 28px; }
+  .bulk {
+    display: flex;
+    flex-wrap: wrap;
+    align-items: center;
+    gap: 8px;
+    padding: 2px 4px 2px 10px;
+    border-radius: 6px;
+    background: var(--accent-tint);
+  }
+  :host([cards]) .search { flex: 1 1 100%; }
+  :host([cards]) .scroll { border: 0; background: none; overflow: visible; border-radius: 0; }
+  :host([cards]) thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
+  :host([cards]) table, :host([cards]) tbody, :host([cards]) tr, :host([cards]) td { display: block; width: auto; }
+  :host([cards]) tbody { display: grid; gap: 8px; }
+  :host([cards]) tbody tr { border: 1px solid var(--hairline); border-radius: 8px; padding: 8px 12px; background: var(--s1); }
+  :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: center; min-height: 26px; white-space: normal; text-align: left; }
+  :host([cards]) td > .cell { min-width: 0; overflow-wrap: anywhere; text-align: left; }
+  :host([cards]) td::before { content: attr(data-label); color: var(--text-3); font-size: 12px; line-height: 16px; }
+  :host([cards]) td.main { display: block; font-weight: 600; }
+  :host([cards]) td.main::before { content: none; }
+  :host([cards]) td.actions { width: auto; display: flex; justify-content: flex-end; padding: 4px 0 0; }
+  :host([cards]) td.actions::before { content: none; }
+  :host([cards]) td.check { float: right; width: auto; min-height: 0; display: block; }
+  :host([cards]) td.check::before { content: none; }
+  :host([cards]) td.blank { display: none; }
+  @media print {
+    .bar, .pages, td.actions { display: none; }
+  }
+`;

@@ -1,0 +1,246 @@
+import { html, nothing, type PropertyValues } from 'lit';
+import { customElement, property, query as find, state } from 'lit/decorators.js';
+import { repeat } from 'lit/directives/repeat.js';
+import { hrefWith, param, setParams } from '../router.ts';
+import { MgElement } from './element.ts';
+import { count } from './format.ts';
+import { icon } from './icons.ts';
+import { keepOrder, matching, sorted, type Column, type Ordered } from './table-order.ts';
+import { tableStyles } from './table.css.ts';
+import { remember, remembered } from './remember.ts';
+
+export type { Column } from './table-order.ts';
+
+const PAGE = 500;
+
+/**
+ * A table of live rows. Sort, filter and page are in the URL (`sort`, `q`, `page`, each with `prefix` before it); the
+ * choice of columns is kept by `name`. While the pointer or the focus is in it no row moves: new rows come last, gone
+ * ones stay, pale, until it leaves. A click or Enter on a row opens the first link in it. Below 680 px (400 when `bare`) rows are cards.
+ * Slots: `filters` beside the search, `bulk` while rows are selected.
+ */
+@customElement('mg-table')
+export class MgTable<T> extends MgElement {
+  static override styles = [MgElement.styles, tableStyles];
+
+  @property() name = '';
+  /** What the rows are, in the plural: `deployments`. */
+  @property() label = 'rows';
+  @property({ attribute: false }) columns: readonly Column<T>[] = [];
+  @property({ attribute: false }) rows: readonly T[] = [];
+  @property({ attribute: false }) rowKey: (row: T) => string = () => '';
+  @property({ attribute: 'prefix' }) prefix_ = '';
+  /** The first order, as in the URL: `name` or `-name`. */
+  @property() sort = '';
+  /** The key of the row that is open, for example in a drawer. */
+  @property() current = '';
+  /** Without search, count and column choice: a short table within a card. */
+  @property({ type: Boolean, reflect: true }) bare = false;
+  @property({ type: Boolean }) selectable = false;
+  @property({ attribute: false }) selection: ReadonlySet<string> = new Set();
+  /** Too narrow for columns. */
+  @property({ type: Boolean, reflect: true }) cards = false;
+  @state() private hidden_: ReadonlySet<string> | null = null;
+  @find('#columns') private chooser!: HTMLElement;
+  #order: readonly Ordered<T>[] = [];
+  #held = false;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => {
+      const observer = new ResizeObserver(([entry]) => {
+        if (entry) this.cards = entry.contentRect.width < (this.bare ? 400 : 680);
+      });
+      observer.observe(this);
+      return () => observer.disconnect();
+    });
+  }
+
+  get #sort(): string {
+    return (this.bare ? '' : param(`${this.prefix_}sort`)) || this.sort;
+  }
+
+  get #hidden(): ReadonlySet<string> {
+    this.hidden_ ??= new Set(
+      remembered<string[]>(`columns:${this.name}`) ?? this.columns.filter((c) => c.optional).map((c) => c.id),
+    );
+    return this.hidden_;
+  }
+
+  protected override willUpdate(_: PropertyValues): void {
+    const kept = this.bare ? this.rows : matching(this.rows, this.columns, param(`${this.prefix_}q`));
+    const fresh = sorted(kept, this.columns, this.#sort).map((row) => ({ key: this.rowKey(row), row, gone: false }));
+    this.#order = this.#held ? keepOrder(this.#order, fresh) : fresh;
+  }
+
+  #hold(held: boolean): void {
+    const still = held || this.matches(':hover') || this.shadowRoot?.activeElement?.closest('tbody') != null;
+    if (this.#held && !still) this.requestUpdate();
+    this.#held = still;
+  }
+
+  #sortBy(column: Column<T>): void {
+    const next = this.#sort === column.id ? `-${column.id}` : column.id;
+    setParams({ [`${this.prefix_}sort`]: next === this.sort ? null : next, [`${this.prefix_}page`]: null }, { replace: true });
+  }
+
+  #choose(column: Column<T>, shown: boolean): void {
+    const hidden = new Set(this.#hidden);
+    if (shown) hidden.delete(column.id);
+    else hidden.add(column.id);
+    this.hidden_ = hidden;
+    remember(`columns:${this.name}`, [...hidden]);
+  }
+
+  #open(event: MouseEvent): void {
+    const inside = event.composedPath();
+    const row = event.currentTarget as HTMLElement;
+    const until = inside.indexOf(row);
+    const taken = inside.slice(0, until).some((n) => n instanceof HTMLElement && n.matches('a,button,input,label,select,mg-menu,mg-id'));
+    if (taken || getSelection()?.toString()) return;
+    row.querySelector('a')?.click();
+  }
+
+  /** Move the focus by rows (`j`, `k`); the shell calls it. */
+  step(by: number): void {
+    const rows = [...(this.shadowRoot?.querySelectorAll<HTMLElement>('tbody tr') ?? [])];
+    const at = rows.findIndex((row) => row.matches(':focus, :focus-within'));
+    rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
+  }
+
+  /** Put the cursor into the search (`/`). */
+  search(): boolean {
+    const field = this.shadowRoot?.querySelector<HTMLInputElement>('.search input');
+    field?.select();
+    field?.focus();
+    return field !== null;
+  }
+
+  #key(event: KeyboardEvent): void {
+    const row = event.currentTarget as HTMLElement;
+    if (event.key === 'Enter' && event.composedPath()[0] === row) row.querySelector('a')?.click();
+  }
+
+  #select(keys: Iterable<string>, on: boolean): void {
+    const chosen = new Set(this.selection);
+    for (const key of keys) {
+      if (on) chosen.add(key);
+      else chosen.delete(key);
+    }
+    this.selection = chosen;
+    this.emit('mg-select', chosen);
+  }
+
+  #bar(): unknown {
+    if (this.bare) return nothing;
+    const shown = this.#order.filter((entry) => !entry.gone).length;
+    const q = param(`${this.prefix_}q`);
+    return html`<div class="bar">
+      <div class="search">
+        ${icon('search')}
+        <input
+          type="search"
+          aria-label=${`Filter ${this.label}`}
+          placeholder=${`Filter ${this.label}`}
+          .value=${q}
+          @input=${(e: Event) =>
+            setParams(
+              { [`${this.prefix_}q`]: (e.target as HTMLInputElement).value, [`${this.prefix_}page`]: null },
+              { replace: true },
+            )}
+        />
+      </div>
+      <slot name="filters"></slot>
+      ${this.selection.size
+        ? html`<div class="bulk">${count(this.selection.size)} selected <slot name="bulk"></slot></div>`
+        : nothing}
+      <span class="many" role="status">${q || shown !== this.rows.length ? `${count(shown)} of ${count(this.rows.length)}` : count(this.rows.length)} ${this.label}</span>
+      <button type="button" class="btn ghost icon-only" popovertarget="columns" aria-label="Choose columns" title="Choose columns">
+        ${icon('columns')}
+      </button>
+      <div
+        id="columns"
+        popover
+        @toggle=${(e: ToggleEvent) => {
+          const at = (e.target as HTMLElement).previousElementSibling?.getBoundingClientRect();
+          if (e.newState !== 'open' || !at) return;
+          this.chooser.style.top = `${at.bottom + 4}px`;
+          this.chooser.style.left = `${Math.max(8, at.right - this.chooser.offsetWidth)}px`;
+        }}
+      >
+        ${this.columns
+          .filter((column) => column.label && !column.main)
+          .map(
+            (column) =>
+              html`<label
+                ><input
+                  type="checkbox"
+                  .checked=${!this.#hidden.has(column.id)}
+                  @change=${(e: Event) => this.#choose(column, (e.target as HTMLInputElement).checked)}
+                />${column.label}</label
+              >`,
+          )}
+      </div>
+    </div>`;
+  }
+
+  #head(columns: readonly Column<T>[], keys: readonly string[]): unknown {
+    const sort = this.#sort;
+    return html`<thead role="rowgroup"><tr role="row">
+      ${this.selectable
+        ? html`<th class="check" role="columnheader" scope="col"><input type="checkbox" aria-label=${`Select all ${this.label}`}
+            .checked=${keys.length > 0 && keys.every((key) => this.selection.has(key))}
+            @change=${(e: Event) => this.#select(keys, (e.target as HTMLInputElement).checked)} /></th>`
+        : nothing}
+      ${columns.map((column) => {
+        const direction = sort === column.id ? 'ascending' : sort === `-${column.id}` ? 'descending' : nothing;
+        const inside =
+          column.sort && !this.bare
+            ? html`<button type="button" @click=${() => this.#sortBy(column)}>${column.label}${icon(direction === 'descending' ? 'down' : 'up')}</button>`
+            : column.label || html`<span class="visually-hidden">Actions</span>`;
+        return html`<th role="columnheader" scope="col" class=${column.numeric ? 'number' : ''} aria-sort=${direction}>${inside}</th>`;
+      })}
+    </tr></thead>`;
+  }
+
+  #row(entry: Ordered<T>, columns: readonly Column<T>[]): unknown {
+    const { key, row, gone } = entry;
+    const chosen = this.selection.has(key);
+    return html`<tr role="row" tabindex="-1" class="link ${gone ? 'gone' : ''} ${chosen ? 'selected' : ''}" data-key=${key}
+      aria-current=${key === this.current ? 'true' : nothing} @click=${this.#open} @keydown=${this.#key}>
+      ${this.selectable
+        ? html`<td class="check" role="cell"><input type="checkbox" aria-label=${`Select ${key}`} .checked=${chosen}
+            @change=${(e: Event) => this.#select([key], (e.target as HTMLInputElement).checked)} /></td>`
+        : nothing}
+      ${columns.map((column) => {
+        const kind = [column.numeric ? 'number' : '', column.main ? 'main' : '', column.actions ? 'actions' : '', column.nowrap ? 'nowrap' : ''];
+        return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}><div class="cell">${column.cell(row)}</div></td>`;
+      })}
+    </tr>`;
+  }
+
+  protected override render(): unknown {
+    const columns = this.columns.filter((column) => !this.#hidden.has(column.id) || column.main);
+    const pages = Math.ceil(this.#order.length / PAGE);
+    const page = Math.min(Math.max(1, Number(param(`${this.prefix_}page`)) || 1), Math.max(1, pages));
+    const visible = pages > 1 ? this.#order.slice((page - 1) * PAGE, page * PAGE) : this.#order;
+    const keys = visible.filter((entry) => !entry.gone).map((entry) => entry.key);
+    return html`${this.#bar()}
+      <div class="scroll" @pointerenter=${() => this.#hold(true)} @pointerleave=${() => this.#hold(false)} @focusin=${() => this.#hold(true)} @focusout=${() => this.#hold(false)}>
+        <table role="table" aria-label=${this.label}>
+          ${this.#head(columns, keys)}
+          <tbody role="rowgroup">
+            ${repeat(visible, (entry) => entry.key, (entry) => this.#row(entry, columns))}
+          </tbody>
+        </table>
+        ${visible.length === 0 ? html`<div class="none">No ${this.label} match this filter.</div>` : nothing}
+      </div>
+      ${pages > 1
+        ? html`<nav class="pages" aria-label="Pages">
+            ${page > 1 ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page - 1 })}>Earlier</a>` : nothing}
+            Page ${page} of ${pages}
+            ${page < pages ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page + 1 })}>Next</a>` : nothing}
+          </nav>`
+        : nothing}`;
+  }
+}

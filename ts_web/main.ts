@@ -1,0 +1,2 @@
+import './kit/tokens.css';
+import './elements/shell/mg-app.ts';
