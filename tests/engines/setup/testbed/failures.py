@@ -107,7 +107,7 @@ FAILURES = (
     Failure(
         name="dtype_without_kernel",
         cause="Failed to find a kernel that can implement the MXFP8 linear layer",
-        args=(*_SMALL, "--quantization", "mxfp8"),
+        args=("--max-model-len", "512", "--enforce-eager", "--quantization", "mxfp8"),
     ),
     Failure(
         name="dtype_kernel_absent_from_build",
