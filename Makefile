@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help browser setup setup-dev up test check test-engines test-nightly bench console console-check console-types docs lock clean
+.PHONY: help browser setup setup-dev up test check test-engines test-nightly bench console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ console-check: setup-dev ## Check the types of the console
 	@$(BIN)/python ts_web/build_console.py install
 	@$(BIN)/python ts_web/build_console.py run typescript/bin/tsc --noEmit
 
+console-test: console-check browser ## Test the parts of the console in Chromium
+	@command -v chromium >/dev/null || exit 0; $(BIN)/python ts_web/build_console.py run vitest/vitest.mjs run
+
 console-types: setup-dev ## Write the console's types of the API anew
 	@$(NODE) || $(PIP) -r requirements/node.lock
 	@$(BIN)/python ts_web/build_console.py install
@@ -64,7 +67,7 @@ browser:
 	  { echo "Installing Chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
 
-test: setup-dev check browser ## Check and run the whole suite (no container engine, no vLLM needed)
+test: setup-dev check console-test ## Check and run the whole suite (no container engine, no vLLM needed)
 	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" $(ARGS)
 
 check: setup-dev console-check ## Format, lint, types and the floor plan
@@ -81,6 +84,9 @@ test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples pe
 
 bench: setup-dev ## Measure the gateway beside its peers; ARGS="--quick", "--peers nginx,envoy --seconds 5", "--profile"
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: console-check browser ## Write docs/images of every view of the console
+	@$(BIN)/python docs/images/console.py $(ARGS)
 
 docs: setup ## Write docs/reference anew from the code
 	@$(BIN)/python docs/generate.py

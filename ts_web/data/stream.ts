@@ -100,8 +100,8 @@ export function setPaused(on: boolean): void {
   } else deliver(kept);
 }
 
-function resetAll(): void {
-  for (const all of listeners.values()) for (const listener of all) listener.reset();
+function resetAll(topics: Iterable<string> = listeners.keys()): void {
+  for (const topic of [...topics]) for (const listener of listeners.get(topic) ?? []) listener.reset();
 }
 
 function deliver(changes: readonly Change[]): void {
@@ -129,7 +129,7 @@ function hear(message: ToTab): void {
     queue = [];
     waiting.value = 0;
     if (paused.value) overflow = true;
-    else resetAll();
+    else resetAll(message.topics);
   } else if (!paused.value) deliver(message.changes);
   else {
     waiting.value += message.changes.length;

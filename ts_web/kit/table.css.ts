@@ -13,6 +13,9 @@ export const tableStyles = css`
   th, td { padding: 5px 12px; text-align: left; vertical-align: middle; }
   td { height: var(--row); border-top: 1px solid var(--hairline); overflow-wrap: break-word; }
   th { height: 32px; color: var(--text-3); font-size: 12px; line-height: 16px; font-weight: 500; white-space: nowrap; }
+  :host([bare]:not([cards])) :is(th, td):first-child { padding-left: 0; }
+  :host([bare]:not([cards])) :is(th, td):last-child { padding-right: 0; }
+  :host(:not([cards])) td.main { min-width: 190px; }
   .number { text-align: right; white-space: nowrap; }
   td.nowrap { white-space: nowrap; }
   td.actions { width: 1%; white-space: nowrap; text-align: right; padding-right: 6px; }
@@ -68,7 +71,7 @@ export const tableStyles = css`
   :host([cards]) table, :host([cards]) tbody, :host([cards]) tr, :host([cards]) td { display: block; width: auto; }
   :host([cards]) tbody { display: grid; gap: 8px; }
   :host([cards]) tbody tr { border: 1px solid var(--hairline); border-radius: 8px; padding: 8px 12px; background: var(--s1); }
-  :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: center; min-height: 26px; white-space: normal; text-align: left; }
+  :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: start; min-height: 26px; white-space: normal; text-align: left; }
   :host([cards]) td > .cell { min-width: 0; overflow-wrap: anywhere; text-align: left; }
   :host([cards]) td::before { content: attr(data-label); color: var(--text-3); font-size: 12px; line-height: 16px; }
   :host([cards]) td.main { display: block; font-weight: 600; }

@@ -44,12 +44,14 @@ export class MgTable<T> extends MgElement {
   @find('#columns') private chooser!: HTMLElement;
   #order: readonly Ordered<T>[] = [];
   #held = false;
+  #asked = '';
 
   override connectedCallback(): void {
     super.connectedCallback();
     this.whileConnected(() => {
       const observer = new ResizeObserver(([entry]) => {
-        if (entry) this.cards = entry.contentRect.width < (this.bare ? 400 : 680);
+        // In the next frame: a change of the layout from within is an error to browsers.
+        if (entry) requestAnimationFrame(() => (this.cards = entry.contentRect.width < (this.bare ? 400 : 680)));
       });
       observer.observe(this);
       return () => observer.disconnect();
@@ -70,11 +72,14 @@ export class MgTable<T> extends MgElement {
   protected override willUpdate(_: PropertyValues): void {
     const kept = this.bare ? this.rows : matching(this.rows, this.columns, param(`${this.prefix_}q`));
     const fresh = sorted(kept, this.columns, this.#sort).map((row) => ({ key: this.rowKey(row), row, gone: false }));
-    this.#order = this.#held ? keepOrder(this.#order, fresh) : fresh;
+    // Who sorts, filters or turns a page wants the rows to move.
+    const asked = `${this.#sort}|${this.bare ? '' : `${param(`${this.prefix_}q`)}|${param(`${this.prefix_}page`)}`}`;
+    this.#order = this.#held && asked === this.#asked ? keepOrder(this.#order, fresh) : fresh;
+    this.#asked = asked;
   }
 
   #hold(held: boolean): void {
-    const still = held || this.matches(':hover') || this.shadowRoot?.activeElement?.closest('tbody') != null;
+    const still = held || this.renderRoot.querySelector('tbody:hover, tbody:focus-within') !== null;
     if (this.#held && !still) this.requestUpdate();
     this.#held = still;
   }
@@ -214,7 +219,10 @@ export class MgTable<T> extends MgElement {
         : nothing}
       ${columns.map((column) => {
         const kind = [column.numeric ? 'number' : '', column.main ? 'main' : '', column.actions ? 'actions' : '', column.nowrap ? 'nowrap' : ''];
-        return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}><div class="cell">${column.cell(row)}</div></td>`;
+        const content = column.cell(row);
+        // On a card an empty line would only take space.
+        if (content === nothing || content === '') kind.push('blank');
+        return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}><div class="cell">${content}</div></td>`;
       })}
     </tr>`;
   }
@@ -226,10 +234,11 @@ export class MgTable<T> extends MgElement {
     const visible = pages > 1 ? this.#order.slice((page - 1) * PAGE, page * PAGE) : this.#order;
     const keys = visible.filter((entry) => !entry.gone).map((entry) => entry.key);
     return html`${this.#bar()}
-      <div class="scroll" @pointerenter=${() => this.#hold(true)} @pointerleave=${() => this.#hold(false)} @focusin=${() => this.#hold(true)} @focusout=${() => this.#hold(false)}>
+      <div class="scroll">
         <table role="table" aria-label=${this.label}>
           ${this.#head(columns, keys)}
-          <tbody role="rowgroup">
+          <tbody role="rowgroup" @pointerenter=${() => this.#hold(true)} @pointerleave=${() => this.#hold(false)}
+            @focusin=${() => this.#hold(true)} @focusout=${() => queueMicrotask(() => this.#hold(false))}>
             ${repeat(visible, (entry) => entry.key, (entry) => this.#row(entry, columns))}
           </tbody>
         </table>

@@ -147,7 +147,8 @@ export class StreamConnection {
         this.#set({ state: 'live', retryAt: 0, why: '' });
         this.say({ type: 'beat', at: (JSON.parse(data) as { at: number }).at });
       } else if (event === 'reset') {
-        this.say({ type: 'reset', reason: (JSON.parse(data) as { reason?: string }).reason ?? '' });
+        const { reason, topics } = JSON.parse(data) as { reason: string; topics: string[] };
+        this.say({ type: 'reset', reason, topics });
       }
     }
     flush();

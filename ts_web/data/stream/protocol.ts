@@ -27,7 +27,7 @@ export type ToTab =
   | { readonly type: 'link'; readonly link: Link }
   | { readonly type: 'changes'; readonly changes: readonly Change[] }
   | { readonly type: 'beat'; readonly at: number }
-  | { readonly type: 'reset'; readonly reason: string };
+  | { readonly type: 'reset'; readonly reason: string; readonly topics: readonly string[] };
 
 export type FromTab =
   | { readonly type: 'topics'; readonly topics: readonly string[] }

@@ -28,8 +28,11 @@ export class MgAttention extends MgElement {
   ]; // prettier-ignore
 
   protected override render(): unknown {
+    const all = reasons.value;
+    const empty = new Set([...(all.some((r) => r.impact) ? [] : ['impact']), ...(all.some((r) => r.since) ? [] : ['since'])]);
+    const columns = this.#columns.filter((column) => !empty.has(column.id));
     return html`<mg-card heading="Needs attention" note="worst first">
-      <mg-table bare label="problems" .columns=${this.#columns} .rows=${reasons.value} .rowKey=${(r: Reason) => `${r.what} ${r.cause}`}></mg-table>
+      <mg-table bare label="problems" .columns=${columns} .rows=${all} .rowKey=${(r: Reason) => `${r.what} ${r.cause}`}></mg-table>
     </mg-card>`;
   }
 }

@@ -16,11 +16,11 @@ export class MgGpuMap extends MgElement {
   static override styles = [
     MgElement.styles,
     css`
-      :host { display: block; container-type: inline-size; }
+      :host { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 0 24px; container-type: inline-size; }
       .node { display: grid; grid-template-columns: minmax(80px, 112px) 1fr; align-items: center; gap: 8px; padding: 3px 0; }
       .name { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--text); }
       .name small { color: var(--text-3); font-size: 12px; }
-      .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(64px, 1fr)); gap: 4px; }
+      .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); gap: 4px; }
       a { position: relative; display: block; height: 44px; padding: 4px 8px; border: 1px solid var(--hairline); border-radius: 5px; background: var(--s2); color: var(--text); text-decoration: none; overflow: hidden; }
       a:hover { border-color: var(--control); }
       .line { position: relative; display: flex; align-items: center; gap: 4px; font-size: 12px; line-height: 16px; white-space: nowrap; }
@@ -55,7 +55,7 @@ export class MgGpuMap extends MgElement {
       <mg-sparkline aria-hidden="true" .points=${gpuHistory.of(gpuKey(view))} max="100"></mg-sparkline>
       <div class="line">${bad ? shape(kind) : nothing}<span class="id">${label}</span><b>${kind === 'idle' ? 'idle' : hot}</b></div>
       <span class="visually-hidden">${said}</span>
-      <mg-meter aria-hidden="true" .parts=${[{ value: full, tone: full > 0.95 ? 'warning' : 'others', label: bytes(gpu.vram_used_bytes) }]} total="1"></mg-meter>
+      <mg-meter aria-hidden="true" .parts=${[{ value: full, tone: full > 0.5 ? 'ours' : 'others', label: bytes(gpu.vram_used_bytes) }]} total="1"></mg-meter>
     </a>`;
   }
 

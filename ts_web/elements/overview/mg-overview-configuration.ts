@@ -30,7 +30,8 @@ export class MgOverviewConfiguration extends MgElement {
     css`
       .top { display: flex; flex-wrap: wrap; align-items: center; gap: 8px 16px; margin-bottom: 16px; }
       .top p { flex: 1 1 300px; min-width: 0; color: var(--text-2); overflow-wrap: anywhere; }
-      .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(420px, 100%), 1fr)); gap: 16px; align-items: start; }
+      .grid { columns: 2 420px; column-gap: 16px; }
+      .grid mg-card { break-inside: avoid; margin-bottom: 16px; }
       dl { display: grid; grid-template-columns: minmax(110px, auto) 1fr; }
       dt, dd { padding: 6px 0; border-top: 1px solid var(--hairline); min-width: 0; }
       dt { padding-right: 16px; color: var(--text-2); }
@@ -51,11 +52,19 @@ export class MgOverviewConfiguration extends MgElement {
     if (Array.isArray(value) && value.every((item) => typeof item !== 'object')) {
       return value.length ? value.map(String).join(', ') : html`<span class="unset">none</span>`;
     }
+    if (Array.isArray(value)) return value.map((item: Json) => html`<div>${this.#line(item)}</div>`);
     if (typeof value === 'object') {
       const entries = Object.entries(value);
       return entries.length ? this.#list(entries) : html`<span class="unset">none</span>`;
     }
     return value === '' ? html`<span class="unset">empty</span>` : String(value);
+  }
+
+  /** A section of a list in one line: `name: L4 · vramGib: 22`; what is not set is left out. */
+  #line(item: Json): unknown {
+    if (item === null || typeof item !== 'object' || Array.isArray(item)) return this.#value(item);
+    const set = Object.entries(item).filter(([, value]) => value !== null && !(typeof value === 'object' && Object.keys(value).length === 0));
+    return set.map(([key, value], i) => html`${i ? ' · ' : ''}<span class="unset">${key}:</span> ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`);
   }
 
   #list(entries: readonly (readonly [string, Json])[]): unknown {

@@ -14,6 +14,7 @@ import '../../kit/time.ts';
 import { resolve } from '../../views.ts';
 import './mg-attention.ts';
 import './mg-gpu-map.ts';
+import './mg-latest-events.ts';
 import './mg-verdict.ts';
 
 /** Overview ▸ Stats: is the fleet healthy right now, and if not, what needs somebody. */
@@ -86,15 +87,13 @@ export class MgOverviewStats extends MgElement {
     return html`<mg-verdict></mg-verdict>
       ${reasons.value.length ? html`<mg-attention></mg-attention>` : nothing}
       ${this.#drift()}
-      <div class="two">
-        <mg-card heading="GPUs" note="line: utilisation · bar: memory in use">
-          <mg-state .source=${state.gpus}>
-            ${gpus.length
-              ? html`<mg-gpu-map></mg-gpu-map>`
-              : html`<mg-empty heading="No GPU was found" icon="gpus"><p><a href="/gpus/drivers">The drivers page</a> says what is installed.</p></mg-empty>`}
-          </mg-state>
-        </mg-card>
-        ${this.#deployments()}
-      </div>`;
+      <mg-card heading="GPUs" note="line: utilisation · bar: memory in use">
+        <mg-state .source=${state.gpus} rows="2">
+          ${gpus.length
+            ? html`<mg-gpu-map></mg-gpu-map>`
+            : html`<mg-empty heading="No GPU was found" icon="gpus"><p><a href="/gpus/drivers">The drivers page</a> says what is installed.</p></mg-empty>`}
+        </mg-state>
+      </mg-card>
+      <div class="two">${this.#deployments()}<mg-latest-events></mg-latest-events></div>`;
   }
 }
