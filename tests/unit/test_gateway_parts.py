@@ -24,7 +24,7 @@ from modelgrid.gateway.core import Core
 from modelgrid.gateway.counters import Histogram, status_class
 from modelgrid.gateway.endpoints import resolve
 from modelgrid.gateway.keys import KeyRing, bearer
-from modelgrid.gateway.metrics import escape
+from modelgrid.gateway.sheet import escape
 from modelgrid.gateway.timers import NEVER, Deadlines
 
 ONE, TWO = make_secret(1).encode(), make_secret(2).encode()

@@ -18,6 +18,7 @@ import logging
 import mmap
 import os
 import time
+from collections.abc import Callable
 from hashlib import sha256
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ _USED = 0
 _REQUESTS, _TOKENS, _COLUMNS = 1, 2, 3
 _ALLOCATION = RECORDS
 """Lock of `_USED`, beside those of the records."""
+_ENDED = RECORDS + 1
 _SLOT_LOCKS = 1 << 40
 LOCK_SECONDS = 0.005
 """Longest wait for a lock: a holder that lost its processor inside a critical section gets it back by then."""
@@ -45,43 +47,48 @@ class Board:
 
     def __init__(self, descriptor: int, workers: int) -> None:
         """`descriptor`: of a memory file that all gateways of the daemon share; all give the same `workers`."""
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._slots = 2 * workers + 2  # while they are being replaced, there are two of each
         self._stride = _COLUMNS + self._slots
-        size = (_HEADER_CELLS + RECORDS * self._stride) * _CELL
-        os.ftruncate(descriptor, size)  # the same for everyone: changes nothing but the first time
-        self._page = mmap.mmap(descriptor, size)
+        self.size = -(-(_HEADER_CELLS + RECORDS * self._stride) * _CELL // mmap.PAGESIZE) * mmap.PAGESIZE
+        """Bytes of the records; what follows in the file is `figures`'."""
+        if os.fstat(descriptor).st_size < self.size:
+            os.ftruncate(descriptor, self.size)
+        self._page = mmap.mmap(descriptor, self.size)
         view = memoryview(self._page)
         self._whole = view.cast("q")
         self._real = view.cast("d")
         self._known: dict[int, int] = {}
         self._seen = 0
+        self.ended_slot = self._slots
+        """Of the figures of processes that have ended."""
+        self.on_death: Callable[[int], bool] | None = None
+        """Asked about the slot of a process that has ended; it may be cleared when the answer is true."""
         self.slot = -1
         self.others: tuple[int, ...] = ()
         """Slots of the other live processes, as of the last `look_around`."""
 
     @classmethod
     def private(cls) -> "Board":
-        """Return a page that nobody else knows of, joined."""
-        board = cls(os.memfd_create("modelgrid-board"), 1)
-        board.join()
-        return board
+        """Return a page that nobody else knows of."""
+        return cls(os.memfd_create("modelgrid-board"), 1)
 
     def join(self) -> None:
         """Take a slot for as long as this process lives. Raises BoardError when all are taken."""
         for slot in range(self._slots):
-            if self._try_lock(_SLOT_LOCKS + slot):
+            if not self._try_lock(_SLOT_LOCKS + slot):
+                continue
+            if self._free(slot):
                 self.slot = slot
-                self._clear(slot)
                 self._whole[1 + slot] = os.getpid()
                 self.look_around()
                 return
+            self._unlock(_SLOT_LOCKS + slot)
         raise BoardError(f"all {self._slots} slots of the shared page are taken by live processes")
 
     def leave(self) -> None:
         """Give the slot back; nothing of this process may be under way."""
-        self._clear(self.slot)
-        self._whole[1 + self.slot] = 0
+        self._free(self.slot)
         self._unlock(_SLOT_LOCKS + self.slot)
 
     def look_around(self) -> None:
@@ -92,12 +99,19 @@ class Board:
                 continue
             if self._try_lock(_SLOT_LOCKS + slot):
                 log.warning("gateway process %d has ended without a word", self._whole[1 + slot])
-                self._clear(slot)
-                self._whole[1 + slot] = 0
+                self._free(slot)
                 self._unlock(_SLOT_LOCKS + slot)
             else:
                 others.append(slot)
         self.others = tuple(others)
+
+    def lock_ended(self) -> bool:
+        """Lock the figures of processes that have ended; return whether `unlock_ended` is owed."""
+        return self._lock(_ENDED)
+
+    def unlock_ended(self) -> None:
+        """Undo `lock_ended`."""
+        self._unlock(_ENDED)
 
     def record(self, tag: int) -> int:
         """Return the record of what has that tag (`tag_of`), made when there is none.
@@ -193,6 +207,13 @@ class Board:
     def _last_full(self, record: int) -> float:
         return max(self.spent(record))
 
+    def _free(self, slot: int) -> bool:
+        if self.on_death is not None and not self.on_death(slot):
+            return False
+        self._clear(slot)
+        self._whole[1 + slot] = 0
+        return True
+
     def _clear(self, slot: int) -> None:
         for number in range(self._whole[_USED]):
             self._whole[self._at(number) + _COLUMNS + slot] = 0
@@ -209,13 +230,13 @@ class Board:
 
     def _try_lock(self, offset: int) -> bool:
         try:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
         except (BlockingIOError, PermissionError):  # lockf(2) may say either
             return False
         return True
 
     def _unlock(self, offset: int) -> None:
-        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, offset)
+        fcntl.lockf(self.descriptor, fcntl.LOCK_UN, 1, offset)
 
 
 def tag_of(kind: str, name: str) -> int:

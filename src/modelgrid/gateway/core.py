@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from modelgrid.domain.routing import GatewaySettings, RoutingTable
 from modelgrid.gateway.board import Board
 from modelgrid.gateway.counters import Counters
+from modelgrid.gateway.figures import Figures
 from modelgrid.gateway.fleet import Fleet
 from modelgrid.gateway.heads import AnswerHead, KnownHeads
 from modelgrid.gateway.keys import KeyRing
@@ -27,7 +28,7 @@ class Core:
     """State of one process. Belongs to the event loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, index: int, board: Board | None = None) -> None:
-        """`board`: joined; without one the limits hold for this process alone."""
+        """`board`: not joined yet; without one, limits and figures are this process's alone."""
         self.loop = loop
         self.index = index
         self.board = board or Board.private()
@@ -39,6 +40,8 @@ class Core:
         self.counters = Counters()
         self.deadlines = Deadlines(loop)
         self.fleet = Fleet(self)
+        self.figures = Figures(self)
+        self.board.join()
         self.connections: set[ClientConnection] = set()
         self.all_closed = asyncio.Event()
         self.all_closed.set()

@@ -1,9 +1,10 @@
 """What this process counts. Cumulative since it started; read by `/metrics` and by the report to control."""
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 
 from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, Series
+from modelgrid.gateway.sheet import OVERHEAD_BUCKETS_SECONDS, TOKEN_BUCKETS
 
 CANCELLED = "cancelled"
 """The status of requests whose client went away."""
@@ -16,18 +17,24 @@ def status_class(status: int) -> str:
 
 
 class Histogram:
-    """Counts per bucket of `LATENCY_BUCKETS_SECONDS`, one more for what is above."""
+    """Counts per bucket, one more for what is above the last bound."""
 
-    __slots__ = ("buckets", "sum")
+    __slots__ = ("_bounds", "buckets", "sum")
 
-    def __init__(self) -> None:
-        self.buckets = [0] * (len(LATENCY_BUCKETS_SECONDS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = LATENCY_BUCKETS_SECONDS) -> None:
+        self._bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Count one duration."""
-        self.buckets[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
-        self.sum += seconds
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.buckets[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: "Histogram") -> None:
+        """Count all that `other`, of the same bounds, has counted."""
+        self.buckets = [one + more for one, more in zip(self.buckets, other.buckets, strict=True)]
+        self.sum += other.sum
 
 
 class Cell:
@@ -56,6 +63,14 @@ class Counters:
         """By replica and kind: `connect`, `accepted`, `mid_stream`, `timeout`, `malformed`."""
         self.refused: Counter[str] = Counter()
         """By error code: requests the gateway answered itself."""
+        self.shed: Counter[tuple[str, str]] = Counter()
+        """By model and reason: requests that were refused for now."""
+        self.queue_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
+        """By model: seconds in line."""
+        self.overheads: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(OVERHEAD_BUCKETS_SECONDS))
+        """By model: the gateway's own seconds on a request."""
+        self.token_usage: defaultdict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(TOKEN_BUCKETS))
+        """By model and `input` or `output`: tokens of a request whose answer states them."""
         self.key_last_used: dict[str, float] = {}
         """Unix time by key id."""
         self.wanted: dict[str, float] = {}
@@ -68,6 +83,14 @@ class Counters:
         if cell is None:
             cell = self.cells[labels] = Cell()
         return cell
+
+    def count_tokens(self, model: str, cell: Cell, usage: tuple[int, int]) -> None:
+        """Count the (input, output) tokens that an answer states."""
+        into, out = usage
+        cell.input_tokens += into
+        cell.output_tokens += out
+        self.token_usage[model, "input"].observe(into)
+        self.token_usage[model, "output"].observe(out)
 
     def answered_here(self, key: str, status: int, seconds: float) -> None:
         """Count a request that reached no replica; `key`: its label, empty without a valid one."""

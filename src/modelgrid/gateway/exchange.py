@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NO_TOKENS = (0, 0)
 _STOPPED = ModelState.STOPPED  # looking a member up in its enum takes longer than comparing it
 
 
@@ -38,8 +39,8 @@ class Exchange:
     """One request between one client and the replica that answers it."""
 
     __slots__ = (
-        "_answer", "_body", "_client", "_core", "_first_byte", "_given_at", "_id", "_model", "_paused", "_request",
-        "_status", "_tried", "_upstream", "_upstream_id", "done", "replica",
+        "_answer", "_body", "_client", "_core", "_first_byte", "_given_at", "_id", "_joined_at", "_model", "_paused",
+        "_request", "_status", "_tried", "_upstream", "_upstream_id", "_whole_at", "done", "replica",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +57,8 @@ class Exchange:
         self._upstream: UpstreamConnection | None = None
         self._answer: Answer | None = None
         self._status = 0
-        self._first_byte = self._given_at = 0.0
+        self._first_byte = self._given_at = self._joined_at = 0.0
+        self._whole_at = perf_counter()
         self._paused = False
         self.replica: ReplicaEntry | None = None
         self.done = False
@@ -111,6 +113,7 @@ class Exchange:
         if replica is None:
             return False
         self._client.wait_over()
+        self._note_wait()
         self._attempt(replica)
         return True
 
@@ -278,6 +281,7 @@ class Exchange:
             return
         place = model.line.look()
         if place.waits:
+            self._joined_at = perf_counter()
             model.line.join(self)
             self._client.wait_for(self._core.settings.queue_seconds)
         else:
@@ -323,6 +327,7 @@ class Exchange:
 
     def _refuse_for_now(self, code: str, message: str) -> None:
         model = self._model
+        self._core.counters.shed[model.route.id, code] += 1
         retry_after = model.line.look().retry_after
         reason = f": {model.route.reason}." if model.route.reason else "."
         self._fail(Refusal(status=503, code=code, message=message + reason, retry_after=retry_after), code)
@@ -355,6 +360,14 @@ class Exchange:
             upstream.abort()
         if self.replica is None:
             self._model.line.leave(self)
+            self._note_wait()
+
+    def _note_wait(self) -> None:
+        """Count the time in line, where there was one; it is not the gateway's own."""
+        if self._joined_at:
+            now = perf_counter()
+            self._core.counters.queue_waits[self._model.route.id].observe(now - self._joined_at)
+            self._joined_at, self._whole_at = 0.0, now
 
     def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
         """Count the request and give back everything it held. Runs once."""
@@ -362,20 +375,20 @@ class Exchange:
         self._core.exchanges.discard(self)
         request, replica, now = self._request, self.replica, perf_counter()
         grant = request.grant
-        cell = self._core.counters.cell(
-            self._model.route.id,
-            replica.id if replica is not None else "",
-            grant.label if grant is not None else "",
-            status,
+        counters, model = self._core.counters, self._model.route.id
+        cell = counters.cell(
+            model, replica.id if replica is not None else "", grant.label if grant is not None else "", status
         )
         cell.requests += 1
         cell.duration.observe(now - request.started)
         if self._first_byte and replica is not None and self._status < 400:
             self._model.line.served(now - self._given_at)
+            if not self._tried:
+                counters.overheads[model].observe(self._given_at - self._whole_at)
         if self._first_byte:
             cell.first_byte.observe(self._first_byte - request.started)
-        cell.input_tokens += usage[0]
-        cell.output_tokens += usage[1]
+        if usage != _NO_TOKENS:
+            counters.count_tokens(model, cell, usage)
         if request.ticket is not None:
             worked = replica is not None and self._status < 400  # a replica that refuses has generated nothing
             request.ticket.close(sum(usage) or (None if worked else 0))

@@ -104,7 +104,7 @@ class ClientConnection(asyncio.Protocol):
     def exchange_over(self) -> None:
         """The present answer is complete."""
         self._exchange = None
-        if self._pumping or self._pipeline or self._read_paused or self.will_close or self._core.draining:
+        if self._pumping or self._pipeline or self._read_paused or self.will_close:
             self._after_answer()
             self._pump()
         else:
@@ -251,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
         self.write(head if request.method == b"HEAD" else head + body)
 
     def _after_answer(self) -> None:
-        if self.will_close or self._core.draining:
+        if self.will_close:
             self._pipeline.clear()
             self._reader.ended = True
             self._close()
@@ -262,6 +262,8 @@ class ClientConnection(asyncio.Protocol):
         """Nothing is being answered: set the deadline of what comes next."""
         settings = self._core.settings
         wait = settings.keep_alive_seconds if self._reader.request is None else settings.header_timeout_seconds
+        if self._core.draining:  # the head of a long answer went before that, and did not announce the end
+            wait = LAST_REQUEST_SECONDS
         self.deadline = self._core.deadlines.now + wait
         self.continue_if_expected()
 

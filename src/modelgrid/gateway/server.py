@@ -54,10 +54,10 @@ class GatewayServer:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain; returns when no request is left."""
         loop = asyncio.get_running_loop()
-        self._board.join()
         self._core = core = Core(loop, self._index, self._board)
         core.deadlines.on_tick(self._board.look_around)
         core.deadlines.on_tick(core.fleet.refresh)
+        core.deadlines.on_tick(core.figures.tick)
         cached = self._cache.load()
         if cached is not None:
             self._apply_cached(cached)
@@ -83,6 +83,7 @@ class GatewayServer:
             await self._saving
         core.fleet.close()
         core.deadlines.stop()
+        core.figures.close()
         self._board.leave()
         log.info("has ended")
 
