@@ -82,6 +82,8 @@ class GatewaySettings:
     requests_per_minute: int | None = None
     """Default bound per key; `None`: not bounded."""
     max_body_bytes: int = 32 * 1024**2
+    max_held_bytes: int = 256 * 1024**2
+    """Of request bodies that arrive or wait for a replica, all connections of one gateway process together."""
     max_header_bytes: int = 64 * 1024
     header_timeout_seconds: float = 10.0
     connect_timeout_seconds: float = 2.0

@@ -54,6 +54,8 @@ class Core:
         """Heads of replicas' answers."""
         self.tell_control: Callable[[], None] | None = None
         """Sends a report now; None without control."""
+        self.held_bytes = 0
+        """Of request bodies that arrive or wait; `ClientConnection.hold` counts them."""
         self.draining = False
         """No new connection; each open one ends with its present request."""
         self._id_prefix = b"mg-%b" % secrets.token_hex(6).encode()

@@ -38,6 +38,13 @@ class Refusal:
     """OpenAI's `type` where it is not that of the status."""
 
 
+TOO_MUCH_HELD = Refusal(
+    status=503,
+    code="overloaded",
+    message="The request bodies that wait here take all the memory they may. Try again.",
+    retry_after=1,
+)
+
 _OPENAI_TYPES = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
 _ANTHROPIC_TYPES = {
     401: "authentication_error",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from modelgrid.domain.routing import ModelState
 from modelgrid.gateway.cors import headers_for
 from modelgrid.gateway.counters import CANCELLED, status_class
-from modelgrid.gateway.errors import Refusal, final_event
+from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal, final_event
 from modelgrid.gateway.fleet import SUSPECT_SECONDS, ModelEntry, ReplicaEntry
 from modelgrid.gateway.heads import AnswerHead
 from modelgrid.gateway.relay import Answer, EventAnswer, status_line
@@ -280,7 +280,9 @@ class Exchange:
             self._refuse_waiting()
             return
         place = model.line.look()
-        if place.waits:
+        if place.waits and not self._client.hold(len(self._body)):
+            self._fail(TOO_MUCH_HELD, TOO_MUCH_HELD.code)
+        elif place.waits:
             self._joined_at = perf_counter()
             model.line.join(self)
             self._client.wait_for(self._core.settings.queue_seconds)

@@ -36,7 +36,7 @@ class ClientConnection(asyncio.Protocol):
     """See the module. Also the side of the client that `Exchange` talks to."""
 
     __slots__ = (
-        "_core", "_exchange", "_linger_left", "_lingering", "_pipeline", "_pumping", "_read_paused", "_reader",
+        "_core", "_exchange", "_held", "_linger_left", "_lingering", "_pipeline", "_pumping", "_read_paused", "_reader",
         "_transport", "_write_paused", "deadline", "will_close",
     )  # fmt: skip
 
@@ -47,6 +47,7 @@ class ClientConnection(asyncio.Protocol):
         self._pipeline: deque[Request] = deque()
         self._exchange: Exchange | None = None
         self._pumping = False
+        self._held = 0
         # the connection
         self._read_paused = self._write_paused = False
         self._lingering = False
@@ -89,6 +90,17 @@ class ClientConnection(asyncio.Protocol):
     def wait_for(self, seconds: float) -> None:
         """The exchange waits for a replica; it hears `wait_expired` after `seconds`."""
         self.deadline = self._core.deadlines.now + seconds
+
+    def hold(self, size: int) -> bool:
+        """Count a body of `size` bytes as held until the answer is given; return whether all bodies together may be.
+
+        What arrives in one piece and goes to a replica at once is not counted: the kernel's buffer bounds it.
+        """
+        more = size - self._held
+        if more > 0:
+            self._held = size
+            self._core.held_bytes += more
+        return self._core.held_bytes <= self._core.settings.max_held_bytes
 
     def wait_over(self) -> None:
         """The exchange no longer waits."""
@@ -141,6 +153,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._core.connection_closed(self)
+        self._let_body_go()
         self._client_gone()
 
     def pause_writing(self) -> None:
@@ -260,6 +273,8 @@ class ClientConnection(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Nothing is being answered: set the deadline of what comes next."""
+        if self._held:
+            self._let_body_go()
         settings = self._core.settings
         wait = settings.keep_alive_seconds if self._reader.request is None else settings.header_timeout_seconds
         if self._core.draining:  # the head of a long answer went before that, and did not announce the end
@@ -267,7 +282,12 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._core.deadlines.now + wait
         self.continue_if_expected()
 
+    def _let_body_go(self) -> None:
+        self._core.held_bytes -= self._held
+        self._held = 0
+
     def _close(self) -> None:
+        self._let_body_go()
         if not self._reader.unread or self._transport.is_closing():
             self._transport.close()
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from modelgrid.gateway import local
-from modelgrid.gateway.errors import Refusal
+from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal
 from modelgrid.gateway.heads import head_of
 from modelgrid.gateway.request import Request, header_too_large
 
@@ -195,6 +195,8 @@ class RequestReader:
             self._client.more_is_due()
         if request.refusal is not None:
             self.cut_short(request.refusal)
+        elif not self.reading_head and not self._client.hold(max(request.size + self._missing, request.announced)):
+            self.cut_short(TOO_MUCH_HELD)
         else:
             self._client.continue_if_expected()
 

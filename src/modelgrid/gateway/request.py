@@ -111,6 +111,11 @@ class Request:
         return until is not None and until <= now
 
     @property
+    def announced(self) -> int:
+        """The Content-Length; 0 without one."""
+        return max(0, self._length)
+
+    @property
     def expects_continue(self) -> bool:
         """The client waits for `100 Continue` before it sends the body."""
         return self._expect == b"100-continue" and self.version == "1.1"
