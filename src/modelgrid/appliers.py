@@ -5,10 +5,12 @@ import ssl
 from collections.abc import Sequence
 
 from modelgrid.assembly import Assembly
-from modelgrid.composition import catalog_sources, launch_settings
+from modelgrid.composition import catalog_sources, engine_runtimes, launch_settings
 from modelgrid.config.model import Config
 from modelgrid.daemon_log import set_log_level
+from modelgrid.domain.errors import Conflict, InvalidConfig
 from modelgrid.domain.ids import GpuId
+from modelgrid.listening import Listen, why_not
 from modelgrid.services.settings import Applier, SettingsService, refused
 
 
@@ -31,6 +33,29 @@ class Live:
             Applier(keys={"models.registryUrl", "models.sources"}, apply=self._catalog),
             Applier(keys={"containers", "models.autoLoad"}, apply=self.targets),
         )
+
+    async def check_restart(self, config: Config) -> None:
+        """Raise `Conflict` when the daemon would not come up, or not as asked, with this configuration."""
+        try:
+            await asyncio.to_thread(check_files, config)
+        except InvalidConfig as error:
+            raise Conflict(error.message, fix=error.fix) from None
+        running = self._assembly.base.config
+        held = {running.api.port, running.api.ui_port}
+        for was, asked in zip(_addresses(running), _addresses(config), strict=True):
+            if was != asked and (why := await asyncio.to_thread(why_not, *asked, ours=asked[1] in held)):
+                raise Conflict(f"Nobody could listen on {asked[0]}:{asked[1]}: {why}.", fix="Name another address.")
+        wanted = config.wanted_runtime
+        if wanted is None or wanted is running.wanted_runtime:
+            return
+        base = self._assembly.base
+        runtime = engine_runtimes(config, base.arguments.state_dir, "nobody")[wanted]
+        try:
+            health = await runtime.health()
+        finally:
+            await runtime.close()
+        if not health.available:
+            raise Conflict(f"The runtime {wanted.value} does not work here: {health.problem}", fix=health.fix)
 
     async def targets(self, config: Config) -> None:
         self.problems = await self._assembly.targets.seed(config)
@@ -74,6 +99,21 @@ def settings_of(assembly: Assembly, on_disk: Config) -> tuple[SettingsService, L
         check=check_files,
     )
     return settings, live
+
+
+def as_listening(config: Config, listening: Sequence[Listen]) -> Config:
+    """Return `config` with the addresses and the number of gateways that the supervisor has in fact."""
+    fact = {item["name"]: item for item in listening}
+    api: dict[str, object] = {}
+    if "api" in fact:
+        api |= {"host": fact["api"]["host"], "port": fact["api"]["port"], "workers": fact["api"]["count"]}
+    if "ui" in fact:
+        api |= {"ui_host": fact["ui"]["host"], "ui_port": fact["ui"]["port"]}
+    return config.model_copy(update={"api": config.api.model_copy(update=api)})
+
+
+def _addresses(config: Config) -> tuple[tuple[str, int], ...]:
+    return (config.api.host, config.api.port), (config.api.ui_host, config.api.ui_port)
 
 
 def check_files(config: Config) -> None:

@@ -27,6 +27,7 @@ from modelgrid.decide.platform import Platform, PlatformFacts, PlatformSettings,
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node
 from modelgrid.domain.target import RuntimeKind
+from modelgrid.listening import Listen
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.runtime import Runtime
 from modelgrid.ports.secrets import Secrets
@@ -66,6 +67,8 @@ class Arguments:
     state_dir: Path
     state_url: str
     socket: int
+    listening: Sequence[Listen] = ()
+    """What the supervisor listens on in fact; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,10 +21,11 @@ import uvloop
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
-from modelgrid.appliers import Live, settings_of
+from modelgrid.appliers import Live, as_listening, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
 from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
+from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
 from modelgrid.daemon_log import Tap, configure_logging, set_log_level
@@ -38,11 +39,14 @@ from modelgrid.services.catalog import CatalogService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
 from modelgrid.services.preview import PreviewService
+from modelgrid.services.restart import RestartService
 from modelgrid.services.settings import SettingsService
 from modelgrid.services.targets import TargetRequest
 
 SAMPLE_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 """Deployed on the first start of a machine that can only simulate, so that there is something to talk to."""
+READY_FD = "MODELGRID_READY_FD"
+"""Set by the supervisor, for whoever it starts."""
 FIRST_KEY_LABEL = "first key"
 HISTORY_KEPT = 1_000
 CATALOG_FIRST_CHECK_SECONDS = 20.0
@@ -58,9 +62,16 @@ def parse(argv: Sequence[str]) -> Arguments:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--state-url", help="Database of the state; default: SQLite in the state directory.")
     parser.add_argument("--socket", type=int, required=True, help="Descriptor of the console's listening socket.")
+    parser.add_argument("--listening", type=json.loads, default=[], help="What the supervisor listens on, as JSON.")
     given = parser.parse_args(argv)
     url = given.state_url or f"sqlite:///{given.state_dir.absolute() / 'state.db'}"
-    return Arguments(config=given.config, state_dir=given.state_dir.absolute(), state_url=url, socket=given.socket)
+    return Arguments(
+        config=given.config,
+        state_dir=given.state_dir.absolute(),
+        state_url=url,
+        socket=given.socket,
+        listening=given.listening,
+    )
 
 
 async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
@@ -68,12 +79,14 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    supervisor = os.getppid() if READY_FD in os.environ else None
+    on_disk, config = config, as_listening(config, arguments.listening)
     async with contextlib.AsyncExitStack() as stack:
         base = await lay_foundation(arguments, config, stack)
         tap.connect(base.logs.add_from_anywhere)
         assembly = Assembly(base)
         await assembly.load()
-        settings, live = settings_of(assembly, config)
+        settings, live = settings_of(assembly, on_disk)
         await settings.load()
         await live.targets(config)
         text = await _first_start(assembly)
@@ -86,7 +99,9 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         )
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_cancel, tasks)
-        services = _services(assembly, settings, lambda: _problems(base.platform, live, settings))
+        restart = RestartService(settings, base.store, base.clock, supervisor=supervisor, check=live.check_restart)
+        unheard = _unheard(config, on_disk)
+        services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
@@ -118,13 +133,23 @@ async def _first_start(assembly: Assembly) -> str:
     )
 
 
+def _unheard(running: Config, on_disk: Config) -> tuple[str, ...]:
+    """Return what the supervisor could not follow when it replaced this process."""
+    return tuple(
+        f"{change.path} is {change.before} and not {change.after}: the supervisor could not follow, its log says why."
+        for change in changes(running, on_disk)
+    )
+
+
 def _problems(platform: Platform, live: Live, settings: SettingsService) -> tuple[str, ...]:
     """Return what was asked for and cannot be had."""
     here = (f"{platform.problem}. {platform.fix}".strip(),) if platform.problem else ()
     return (*here, *settings.problems(), *live.problems)
 
 
-def _services(assembly: Assembly, settings: SettingsService, problems: Callable[[], Sequence[str]]) -> Services:
+def _services(
+    assembly: Assembly, settings: SettingsService, restart: RestartService, problems: Callable[[], Sequence[str]]
+) -> Services:
     base = assembly.base
     drivers = DriverService(base.gpus, base.clock)
     doctor = Doctor(
@@ -143,6 +168,7 @@ def _services(assembly: Assembly, settings: SettingsService, problems: Callable[
     return Services(
         config=base.config,
         settings=settings,
+        restart=restart,
         state_dir=base.arguments.state_dir,
         platform=base.platform,
         store=base.store,
@@ -172,7 +198,7 @@ def _announce(arguments: Arguments, config: Config, text: str) -> None:
     scheme = "https" if config.api.tls else "http"
     endpoint = {"url": f"{scheme}://{reachable(config.api.ui_host)}:{config.api.ui_port}", "pid": os.getpid()}
     write_atomically(arguments.state_dir / ENDPOINT_FILE, json.dumps(endpoint) + "\n")
-    descriptor = os.environ.pop("MODELGRID_READY_FD", "")
+    descriptor = os.environ.pop(READY_FD, "")
     if descriptor:
         with os.fdopen(int(descriptor), "w") as pipe:
             pipe.write(text)

@@ -22,27 +22,21 @@ import time
 from pathlib import Path
 from typing import NoReturn, TypedDict
 
+from modelgrid.listening import Listen, Sockets, say
+
 STOP_SECONDS = 45.0
 """Longest time children get to finish; above the gateway's drain bound and below systemd's TimeoutStopSec."""
 STABLE_SECONDS = 30.0
 LONGEST_DELAY_SECONDS = 10.0
-BACKLOG = 4096
 EXIT_USAGE = 2
 PR_SET_PDEATHSIG = 1
-
-
-class Listen(TypedDict):
-    name: str
-    host: str
-    port: int
-    count: int
-    """Sockets on the same port, shared by SO_REUSEPORT when more than one."""
 
 
 class ChildPlan(TypedDict):
     name: str
     argv: list[str]
-    """`{fd:NAME:INDEX}` in an argument becomes the number of the socket's or the memory file's descriptor."""
+    """`{fd:NAME:INDEX}` in an argument becomes the numbers of the sockets' or the memory file's descriptors, separated
+    by commas; `{listening}` what is listened on in fact, as JSON."""
 
 
 class Plan(TypedDict):
@@ -50,17 +44,19 @@ class Plan(TypedDict):
     """File locked while the daemon runs: one daemon per state directory."""
     listen: list[Listen]
     shared: list[str]
-    """Names of memory files that children share. They last as long as the supervisor."""
+    """Names of memory files that children share. They last for as long as plans name them."""
     children: list[ChildPlan]
+    again: list[str]
+    """Program that prints the plan anew, from the configuration as it is then; it fails when that is refused."""
 
 
 class Child:
     """One child process over all its restarts."""
 
-    def __init__(self, plan: ChildPlan, argv: list[str], fds: list[int]) -> None:
-        self.name = plan["name"]
-        self.argv = argv
-        self.fds = fds
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.argv: list[str] = []
+        self.fds: list[int] = []
         self.process: subprocess.Popen[bytes] | None = None
         self.retiring: list[subprocess.Popen[bytes]] = []
         self.ready = False
@@ -93,47 +89,6 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def bind(listen: Listen) -> list[socket.socket]:
-    """Return listening sockets. Raises `OSError`; sockets handed over by systemd are used when they are named so."""
-    inherited = _from_systemd().get(listen["name"])
-    if inherited:
-        # Every worker accepts from the same queue: the kernel wakes one of them per connection.
-        return [inherited[index % len(inherited)] for index in range(listen["count"])]
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        listen["host"], listen["port"], type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-
-    def bound(*, shared: bool) -> socket.socket:
-        item = socket.socket(family, kind, protocol)
-        item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        item.bind(address)
-        return item
-
-    shared = listen["count"] > 1
-    if shared:
-        # Shared sockets would also share with a stranger: an exclusive one first finds out.
-        bound(shared=False).close()
-    sockets = [bound(shared=shared) for _ in range(listen["count"])]
-    for item in sockets:
-        item.listen(BACKLOG)
-        item.setblocking(False)
-    return sockets
-
-
-def _from_systemd() -> dict[str, list[socket.socket]]:
-    """Return sockets passed by socket activation, by their FileDescriptorName (sd_listen_fds(3))."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return {}
-    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
-    found: dict[str, list[socket.socket]] = {}
-    for index in range(int(os.environ.get("LISTEN_FDS", "0"))):
-        name = names[index] if index < len(names) else "unknown"
-        found.setdefault(name, []).append(socket.socket(fileno=os.dup(3 + index)))
-    return found
-
-
 def notify_systemd(state: str) -> None:
     """Send `state` to the service manager, when there is one (sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET")
@@ -145,8 +100,14 @@ def notify_systemd(state: str) -> None:
 
 
 class Supervisor:
-    def __init__(self, children: list[Child]) -> None:
-        self._children = children
+    def __init__(self, plan: Plan, sockets: Sockets) -> None:
+        self._sockets = sockets
+        self._shared: dict[str, int] = {}
+        self._children: list[Child] = []
+        self._plan = plan
+        self._take(plan)
+        self._planner: subprocess.Popen[bytes] | None = None
+        self._printed = b""
         self._selector = selectors.DefaultSelector()
         self._announced = False
         self._stop_by: float | None = None
@@ -168,6 +129,8 @@ class Supervisor:
                 if key.fd == wake_read:
                     for signalled in os.read(wake_read, 4096):
                         self._signalled(signalled)
+                elif key.data is None:
+                    self._planned(key.fd)
                 else:
                     self._heard(key.data, key.fd)
             self._reap()
@@ -180,7 +143,8 @@ class Supervisor:
     def _heard(self, child: Child, pipe: int) -> None:
         text = os.read(pipe, 65536)
         if text:
-            child.message += text.decode()
+            if pipe == child.pipe:  # a process that was replaced before it was ready has nothing to say any more
+                child.message += text.decode()
             return
         self._selector.unregister(pipe)
         os.close(pipe)
@@ -199,19 +163,80 @@ class Supervisor:
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(0)
         elif number == signal.SIGHUP and self._stop_by is None:
-            self._roll()
+            self._plan_again()
 
-    def _roll(self) -> None:
-        """Replace every child: gateways by a new one beside the old, control by a new one after the old."""
+    def _take(self, plan: Plan) -> list[Child]:
+        """Make the children those of `plan`; return the ones that are not among them any more."""
+        self._plan = plan
+        shared = {name: self._shared.pop(name, -1) for name in plan["shared"]}
+        for descriptor in self._shared.values():
+            os.close(descriptor)
+        self._shared = {
+            name: os.memfd_create(f"modelgrid-{name}") if descriptor < 0 else descriptor
+            for name, descriptor in shared.items()
+        }
+        known = {child.name: child for child in self._children}
+        self._children = []
+        for item in plan["children"]:
+            child = known.pop(item["name"], None) or Child(item["name"])
+            child.argv, child.fds = self._arguments(item)
+            self._children.append(child)
+        return list(known.values())
+
+    def _arguments(self, item: ChildPlan) -> tuple[list[str], list[int]]:
+        """Return a child's arguments and the descriptors that it gets."""
+        given: dict[str, list[int]] = {f"{{fd:{name}:0}}": [number] for name, number in self._shared.items()}
+        for listen in self._plan["listen"]:
+            name, count = listen["name"], listen["count"]
+            group = self._sockets[name]
+            given |= {f"{{fd:{name}:{index}}}": group.of_process(index, count) for index in range(count)}
+        listening = json.dumps(self._sockets.listening())
+        argv = [
+            ",".join(map(str, given[part])) if part in given else listening if part == "{listening}" else part
+            for part in item["argv"]
+        ]
+        return argv, [number for part in item["argv"] for number in given.get(part, ())]
+
+    def _plan_again(self) -> None:
+        """Ask what the configuration wants now. The answer comes while everything goes on."""
+        if self._planner is not None:
+            return
+        self._printed = b""
+        self._planner = subprocess.Popen(self._plan["again"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        self._selector.register(self._planner.stdout or 0, selectors.EVENT_READ)
+
+    def _planned(self, pipe: int) -> None:
+        text = os.read(pipe, 65536)
+        self._printed += text
+        planner = self._planner
+        if text or planner is None or planner.stdout is None:
+            return
+        self._selector.unregister(planner.stdout)
+        planner.stdout.close()
+        self._planner = None
+        if planner.wait() != 0:
+            say("the configuration is refused: nothing was restarted")
+        elif self._stop_by is None:
+            self._roll(json.loads(self._printed))
+
+    def _roll(self, plan: Plan) -> None:
+        """Replace every child: gateways by new ones beside the old, control by a new one after the old."""
+        for listen in plan["listen"]:
+            if why := self._sockets.follow(listen):
+                say(why)
+        gone = self._take(plan)
+        heir = next(child for child in self._children if child.name != "control")
+        for child in gone:
+            heir.retiring += [*child.retiring, *([child.process] if child.process else [])]
         for child in self._children:
-            if child.process is None:
-                continue
             if child.name == "control":
-                child.process.terminate()
-            else:
+                if child.process is not None:
+                    child.process.terminate()
+                continue
+            if child.process is not None:
                 child.retiring.append(child.process)
-                child.message = ""
-                self._start(child)
+            child.message = ""
+            self._start(child)
 
     def _stop(self, exit_code: int) -> None:
         if self._stop_by is not None:
@@ -241,12 +266,12 @@ class Supervisor:
             child.start_at = time.monotonic() + delay
             if code != 0:
                 how = f"killed by signal {-code}" if code < 0 else f"exited with status {code}"
-                _say(f"{child.name} {how} after {ran:.1f} s; starts again in {delay:.1f} s")
+                say(f"{child.name} {how} after {ran:.1f} s; starts again in {delay:.1f} s")
         if self._stop_by is not None and time.monotonic() > self._stop_by:
             for child in self._children:
                 for process in (child.process, *child.retiring):
                     if process is not None:
-                        _say(f"{child.name} did not end in {STOP_SECONDS:.0f} s; killed")
+                        say(f"{child.name} did not end in {STOP_SECONDS:.0f} s; killed")
                         process.kill()
             self._stop_by = float("inf")
 
@@ -267,41 +292,24 @@ class Supervisor:
         return self._stop_by is not None and all(c.process is None and not c.retiring for c in self._children)
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"modelgrid: {text}\n")
-    sys.stderr.flush()
-
-
 def main() -> NoReturn:
     plan: Plan = json.loads(sys.argv[1])
     lock = os.open(plan["lock"], os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        _say(f"another daemon runs on this state directory ({Path(plan['lock']).parent.parent}). Stop it first.")
+        say(f"another daemon runs on this state directory ({Path(plan['lock']).parent.parent}). Stop it first.")
         sys.exit(1)
-    sockets: dict[str, list[socket.socket]] = {}
+    sockets = Sockets()
     for listen in plan["listen"]:
         try:
-            sockets[listen["name"]] = bind(listen)
+            sockets.open(listen)
         except OSError as error:
             key = "api.uiPort" if listen["name"] == "ui" else "api.port"
             where = f"{listen['host']}:{listen['port']}"
-            _say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
+            say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
             sys.exit(1)
-    shared = {name: os.memfd_create(f"modelgrid-{name}") for name in plan["shared"]}
-    children = []
-    for item in plan["children"]:
-        fds = {
-            f"{{fd:{name}:{index}}}": entry.fileno()
-            for name, group in sockets.items()
-            for index, entry in enumerate(group)
-        }
-        fds |= {f"{{fd:{name}:0}}": descriptor for name, descriptor in shared.items()}
-        used = [fds[argument] for argument in item["argv"] if argument in fds]
-        argv = [str(fds.get(argument, argument)) for argument in item["argv"]]
-        children.append(Child(item, argv, used))
-    sys.exit(Supervisor(children).run())
+    sys.exit(Supervisor(plan, sockets).run())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from cli_kit import PROGRAM, Place, end_engines, free_ports, write_config
 
 from modelgrid.cli import service
 from modelgrid.cli.systemd_unit import API_SOCKET, SERVICE, UI_SOCKET, UnitFacts, units
-from modelgrid.supervisor import Listen, bind
+from modelgrid.listening import Listen, Sockets
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
@@ -80,8 +80,9 @@ def test_sockets_are_named_as_the_supervisor_looks_for_them(tmp_path):
     for name in ("api", "ui"):
         code = (
             "import os, sys; os.environ['LISTEN_PID'] = str(os.getpid());"
-            "from modelgrid.supervisor import bind;"
-            f"print(bind({{'name': {name!r}, 'host': '127.0.0.1', 'port': 1, 'count': 1}})[0].getsockname()[1])"
+            "from modelgrid.listening import Sockets; all = Sockets();"
+            f"all.open({{'name': {name!r}, 'host': '127.0.0.1', 'port': 1, 'count': 1}});"
+            "print(all.listening()[0]['port'])"
         )
         with socket.create_server(("127.0.0.1", 0)) as listener:
             done = _activated([sys.executable, "-c", code], {name: listener}, os.environ)
@@ -92,8 +93,11 @@ def test_without_activation_the_supervisor_binds_itself(monkeypatch):
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "1")
     [port] = free_ports(1)
-    [bound] = bind(Listen(name="api", host="127.0.0.1", port=port, count=1))
-    with bound:
+    wanted = Listen(name="api", host="127.0.0.1", port=port, count=1)
+    sockets = Sockets()
+    sockets.open(wanted)
+    assert sockets.listening() == [wanted]
+    with sockets["api"].sockets[0] as bound:
         assert bound.getsockname() == ("127.0.0.1", port)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +169,14 @@ def test_the_cache_keeps_the_table_private_and_without_metrics(tmp_path: Path) -
 def test_a_cache_that_is_not_usable_is_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "routing.msgpack").write_bytes(content)
     assert TableCache(tmp_path / "routing.msgpack").load() is None
+
+
+def test_a_new_gateway_begins_with_the_newest_table_of_the_others(tmp_path):
+    for index, generation in ((0, 2), (1, 1)):
+        TableCache(tmp_path / f"routing-{index}.msgpack").save(replace(TABLE, generation=generation))
+        os.utime(tmp_path / f"routing-{index}.msgpack", ns=(0, generation))
+    for index in range(3):
+        assert TableCache(tmp_path / f"routing-{index}.msgpack").load().generation == 2
 
 
 def test_a_save_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

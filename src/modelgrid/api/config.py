@@ -130,6 +130,22 @@ async def patch_config(
     )
 
 
+class Restart(BaseModel):
+    started_at: float
+    """When the process that answers was started. It is over when `GET overview` says a later time."""
+    pending_restart: list[ConfigChange]
+    """What will hold then."""
+
+
+@router.post("/daemon/restart", status_code=202)
+async def restart_daemon(services: Context, caller: Caller) -> Restart:
+    """Restart control and replace the gateways one for one, without losing a request; engines run on.
+
+    Refused with 409 where the daemon would not come up again. Goes on after the answer."""
+    pending = await services.restart.restart(by=caller)
+    return Restart(started_at=services.started_at, pending_restart=_pending(pending))
+
+
 @router.get("/config/schema")
 async def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of config.json."""

@@ -26,6 +26,7 @@ from modelgrid.services.logs.store import LogStore
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.restart import RestartService
 from modelgrid.services.sessions import SessionService
 from modelgrid.services.settings import SettingsService
 from modelgrid.services.targets import TargetService
@@ -36,6 +37,7 @@ class Services:
     config: Config
     """What the daemon was started with."""
     settings: SettingsService
+    restart: RestartService
     state_dir: Path
     platform: Platform
     store: Store

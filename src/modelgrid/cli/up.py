@@ -1,5 +1,6 @@
 """`modelgrid up`: checks the configuration, prepares the state directory, and becomes the supervisor."""
 
+import argparse
 import json
 import os
 import sys
@@ -9,7 +10,8 @@ from typing import NoReturn
 from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
 from modelgrid.domain.errors import InvalidConfig
-from modelgrid.supervisor import ChildPlan, Listen, Plan
+from modelgrid.listening import Listen
+from modelgrid.supervisor import ChildPlan, Plan
 
 
 def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *, explicit: bool) -> NoReturn:
@@ -18,7 +20,7 @@ def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *,
     Raises `InvalidConfig` before anything is started."""
     config = load_config(config_path, must_exist=explicit)
     run_dir = prepare_state(state_dir)
-    plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir)
+    plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir, explicit=explicit)
     os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
 
 
@@ -38,20 +40,22 @@ def prepare_state(state_dir: Path) -> Path:
     return run_dir.absolute()
 
 
-def make_plan(config: Config, config_path: Path, state_dir: Path, state_url: str | None, run_dir: Path) -> Plan:
+def make_plan(
+    config: Config, config_path: Path, state_dir: Path, state_url: str | None, run_dir: Path, *, explicit: bool
+) -> Plan:
     """Return what the supervisor binds and starts."""
     api = config.api
     python = sys.executable
-    control = [python, "-m", "modelgrid.daemon", "--config", str(config_path), "--state-dir", str(state_dir)]
-    control += ["--socket", "{fd:ui:0}"]
-    if state_url:
-        control += ["--state-url", state_url]
+    board = f"board-{api.workers}"  # its records have room for so many
+    places = ["--config", str(config_path), "--state-dir", str(state_dir)]
+    places += ["--state-url", state_url] if state_url else []
+    control = [python, "-m", "modelgrid.daemon", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
     gateways = [
         ChildPlan(
             name=f"gateway-{index}",
             argv=[
                 *(python, "-m", "modelgrid.gateway", "--index", str(index), "--fd", f"{{fd:api:{index}}}"),
-                *("--board", "{fd:board:0}", "--workers", str(api.workers)),
+                *("--board", f"{{fd:{board}:0}}", "--workers", str(api.workers)),
                 *("--link", str(run_dir / "control.sock"), "--cache", str(run_dir / f"routing-{index}.msgpack")),
             ],
         )
@@ -63,6 +67,28 @@ def make_plan(config: Config, config_path: Path, state_dir: Path, state_url: str
             Listen(name="api", host=api.host, port=api.port, count=api.workers),
             Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
         ],
-        shared=["board"],
+        shared=[board],
         children=[ChildPlan(name="control", argv=control), *gateways],
+        again=[python, "-m", "modelgrid.cli.up", *places, *(["--must-exist"] if explicit else [])],
     )
+
+
+def main() -> None:
+    """Print the plan for the configuration as it is now: what the supervisor asks for when it replaces its children."""
+    parser = argparse.ArgumentParser(prog="python -m modelgrid.cli.up", description="Prints the supervisor's plan.")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--state-url")
+    parser.add_argument("--must-exist", action="store_true")
+    given = parser.parse_args()
+    try:
+        config = load_config(given.config, must_exist=given.must_exist)
+    except InvalidConfig as error:
+        sys.exit(f"modelgrid: {error}")
+    run_dir = given.state_dir / "run"
+    plan = make_plan(config, given.config, given.state_dir, given.state_url, run_dir, explicit=given.must_exist)
+    sys.stdout.write(json.dumps(plan))
+
+
+if __name__ == "__main__":
+    main()

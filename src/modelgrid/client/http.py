@@ -103,6 +103,9 @@ class ModelGridClient:
         headers = {"If-Match": f'"{etag}"'} if etag else {}
         return self._call("PATCH", "/config", params={"dry_run": dry_run}, body=patch, headers=headers)
 
+    def restart_daemon(self) -> dict[str, Any]:
+        return self._call("POST", "/daemon/restart")
+
     def config_schema(self) -> dict[str, Any]:
         return self._call("GET", "/config/schema")
 

@@ -24,13 +24,17 @@ GC_THRESHOLD = 50_000
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="modelgrid.gateway", description="One worker of the data plane.")
     parser.add_argument("--index", type=int, default=0, help="number of this worker, from 0")
-    parser.add_argument("--fd", type=int, required=True, help="file descriptor of the listening socket")
+    parser.add_argument("--fd", type=_numbers, required=True, help="file descriptors of the listening sockets: N,N,…")
     parser.add_argument("--board", type=int, required=True, help="file descriptor of the page that all workers share")
     parser.add_argument("--workers", type=int, default=1, help="number of workers of this daemon")
     parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
     parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser.parse_args(argv)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def _raise_file_limit() -> None:
@@ -55,8 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     lines = LineKeeper()
     logging.basicConfig(level=arguments.log_level, handlers=[handler, lines])
     _raise_file_limit()
-    listening = socket.socket(fileno=arguments.fd)
-    listening.setblocking(False)
+    listening = [socket.socket(fileno=number) for number in arguments.fd]
+    for item in listening:
+        item.setblocking(False)
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     gc.freeze()
 

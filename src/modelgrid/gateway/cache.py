@@ -22,11 +22,14 @@ class TableCache:
         self._written: RoutingTable | None = None
 
     def load(self) -> RoutingTable | None:
-        """Return the saved table, or None when there is none that can be used (logged)."""
+        """Return the table that a gateway of this daemon saved last, or None when there is none that can be used
+        (logged). One that is new among others, or was away for a while, begins with what those know."""
         try:
-            payload = self._path.read_bytes()
-        except FileNotFoundError:
-            return None
+            siblings = self._path.parent.glob(f"routing-*{self._path.suffix}")
+            known = {path: path.stat().st_mtime_ns for path in (*siblings, self._path) if path.exists()}
+            if not known:
+                return None
+            payload = max(known, key=lambda path: known[path]).read_bytes()
         except OSError as error:
             log.warning("the routing cache %s cannot be read: %s", self._path, error)
             return None

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
@@ -31,7 +31,7 @@ class GatewayServer:
     def __init__(
         self,
         index: int,
-        listening: socket.socket,
+        listening: Sequence[socket.socket],
         board: Board,
         link: Path,
         cache: Path,
@@ -67,14 +67,18 @@ class GatewayServer:
         link = GatewayLink(self._link_path, self.report, self._take_table, self._lines.begin)
         core.tell_control = link.send_report
         linking = asyncio.create_task(link.run())
-        server = await loop.create_server(lambda: ClientConnection(core), sock=self._listening, backlog=BACKLOG)
+        servers = [
+            await loop.create_server(lambda: ClientConnection(core), sock=item, backlog=BACKLOG)
+            for item in self._listening
+        ]
         self._listens = True
-        log.info("listens on %s:%d", *self._listening.getsockname()[:2])
+        log.info("listens on %s:%d", *self._listening[0].getsockname()[:2])
         self._announce()
         await self._stop.wait()
         core.draining = True
         link.send_report()
-        server.close()  # this process's hold on the socket; the supervisor keeps the socket itself
+        for server in servers:
+            server.close()  # this process's hold on the socket; the supervisor keeps the socket itself
         await self._drain()
         link.send_report()
         linking.cancel()

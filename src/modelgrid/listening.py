@@ -1,0 +1,147 @@
+"""The supervisor's listening sockets. Standard library only, like the supervisor itself."""
+
+import os
+import socket
+import sys
+from typing import Any, TypedDict
+
+BACKLOG = 4096
+
+
+class Listen(TypedDict):
+    name: str
+    host: str
+    port: int
+    count: int
+    """Sockets on the same port, shared by SO_REUSEPORT when more than one."""
+
+
+class Group:
+    """The sockets of one name."""
+
+    def __init__(self, listen: Listen, sockets: list[socket.socket], *, inherited: bool) -> None:
+        self.listen = listen
+        """What it is in fact, which need not be what was asked for."""
+        self.sockets = sockets
+        self.inherited = inherited
+
+    def of_process(self, index: int, count: int) -> list[int]:
+        """Return the descriptors on which process `index` of `count` accepts: between them, they serve all. A socket
+        that is not needed any more is not closed, as connections may wait in it; somebody goes on serving it."""
+        if len(self.sockets) < count:
+            return [self.sockets[index % len(self.sockets)].fileno()]
+        return [item.fileno() for item in self.sockets[index::count]]
+
+
+class Sockets:
+    """All of them, over all plans."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        self._from_systemd = _from_systemd()
+
+    def __getitem__(self, name: str) -> Group:
+        return self._groups[name]
+
+    def listening(self) -> list[Listen]:
+        """Return what is listened on in fact."""
+        return [group.listen for group in self._groups.values()]
+
+    def _ports(self) -> set[int]:
+        return {group.listen["port"] for group in self._groups.values() if not group.inherited}
+
+    def open(self, listen: Listen) -> None:
+        """Listen as asked, with systemd's sockets where it has passed some of that name. Raises `OSError`."""
+        name, count = listen["name"], listen["count"]
+        if given := self._from_systemd.get(name):
+            host, port = given[0].getsockname()[:2]
+            same = (host, port) in [tuple(address[:2]) for *_, address in _resolved(listen)]
+            fact = listen if same else Listen(name=name, host=host, port=port, count=count)
+            self._groups[name] = Group(fact, given, inherited=True)
+            return
+        self._groups[name] = Group(listen, _bind(listen, count, trial=True), inherited=False)
+
+    def follow(self, listen: Listen) -> str:
+        """Listen as another plan asks, keeping what can be kept; return why it cannot be followed, or nothing.
+
+        Sockets of an old address go when the processes that accept on them do."""
+        group = self._groups[listen["name"]]
+        where = f"{listen['host']}:{listen['port']}"
+        if (group.listen["host"], group.listen["port"]) == (listen["host"], listen["port"]):
+            if not group.inherited:
+                try:
+                    group.sockets += _bind(listen, listen["count"] - len(group.sockets), trial=False)
+                except OSError as error:
+                    return f"no further socket can listen on {where}: {error.strerror}"
+            group.listen = listen
+            return ""
+        if group.inherited:
+            group.listen = {**group.listen, "count": listen["count"]}
+            return f"systemd holds the socket of {listen['name']}; `modelgrid service enable` moves it to {where}"
+        try:
+            opened = _bind(listen, listen["count"], trial=listen["port"] not in self._ports())
+        except OSError as error:
+            return f"cannot listen on {where}: {error.strerror}"
+        for item in group.sockets:
+            item.close()
+        self._groups[listen["name"]] = Group(listen, opened, inherited=False)
+        return ""
+
+
+def _bind(listen: Listen, count: int, *, trial: bool) -> list[socket.socket]:
+    """Return `count` more sockets that listen. They can be shared, so that their number can grow; they would be with a
+    stranger, too, so with `trial` an exclusive one first finds out. Raises `OSError`."""
+    family, kind, protocol, _, address = _resolved(listen)[0]
+
+    def bound(*, shared: bool) -> socket.socket:
+        item = socket.socket(family, kind, protocol)
+        item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            item.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            item.bind(address)
+        except OSError:
+            item.close()
+            raise
+        return item
+
+    if trial:
+        bound(shared=False).close()
+    sockets = [bound(shared=True) for _ in range(count)]
+    for item in sockets:
+        item.listen(BACKLOG)
+        item.setblocking(False)
+    return sockets
+
+
+def _resolved(listen: Listen) -> list[Any]:
+    """Return what getaddrinfo says of an address, the one to bind first."""
+    where = listen["host"], listen["port"]
+    return list(socket.getaddrinfo(*where, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE))
+
+
+def why_not(host: str, port: int, *, ours: bool) -> str:
+    """Return why nobody could listen there, or nothing. `ours`: the daemon holds that port, on another address."""
+    try:
+        for item in _bind(Listen(name="", host=host, port=port, count=1), 1, trial=not ours):
+            item.close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _from_systemd() -> dict[str, list[socket.socket]]:
+    """Return sockets passed by socket activation, by their FileDescriptorName (sd_listen_fds(3))."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = os.environ.get("LISTEN_FDNAMES", "").split(":")
+    found: dict[str, list[socket.socket]] = {}
+    for index in range(int(os.environ.get("LISTEN_FDS", "0"))):
+        name = names[index] if index < len(names) else "unknown"
+        found.setdefault(name, []).append(socket.socket(fileno=os.dup(3 + index)))
+    return found
+
+
+def say(text: str) -> None:
+    sys.stderr.write(f"modelgrid: {text}\n")
+    sys.stderr.flush()
