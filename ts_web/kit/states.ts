@@ -53,6 +53,7 @@ export class MgState extends MgElement {
         background: var(--critical-tint);
       }
       .error p { flex: 1 1 260px; overflow-wrap: anywhere; }
+      .old ::slotted(*) { filter: grayscale(1); }
       .stale {
         display: flex;
         align-items: center;
@@ -97,7 +98,7 @@ export class MgState extends MgElement {
     }
     return html`${error}${source.stale && !source.problem
         ? html`<div class="stale">${icon('help')} Not live: last known ${coarse(now.value - source.confirmedAt)} ago.</div>`
-        : nothing}<slot></slot>`;
+        : nothing}<div class=${source.stale ? 'old' : ''}><slot></slot></div>`;
   }
 }
 

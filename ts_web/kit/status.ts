@@ -48,6 +48,7 @@ export class MgStatus extends MgElement {
         display: inline-flex;
         align-items: center;
         gap: 6px;
+        vertical-align: top;
         color: var(--text);
         white-space: nowrap;
       }

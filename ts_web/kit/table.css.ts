@@ -3,9 +3,6 @@ import { css } from 'lit';
 export const tableStyles = css`
   :host { display: block; min-width: 0; }
   .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; margin-bottom: 8px; }
-  .search { position: relative; flex: 0 1 280px; min-width: 160px; }
-  .search .icon { position: absolute; left: 9px; top: 50%; translate: 0 -50%; color: var(--text-3); width: 14px; height: 14px; }
-  .search input { padding-left: 30px; min-height: 28px; padding-block: 3px; font-size: 13px; }
   .bar .many { color: var(--text-3); font-size: 12px; margin-left: auto; }
   .scroll { overflow-x: auto; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
   :host([bare]) .scroll { border: 0; border-radius: 0; background: none; }
@@ -15,7 +12,7 @@ export const tableStyles = css`
   th { height: 32px; color: var(--text-3); font-size: 12px; line-height: 16px; font-weight: 500; white-space: nowrap; }
   :host([bare]:not([cards])) :is(th, td):first-child { padding-left: 0; }
   :host([bare]:not([cards])) :is(th, td):last-child { padding-right: 0; }
-  :host(:not([cards])) td.main { min-width: 190px; }
+  :host(:not([cards])) td.main { min-width: 220px; }
   .number { text-align: right; white-space: nowrap; }
   td.nowrap { white-space: nowrap; }
   td.actions { width: 1%; white-space: nowrap; text-align: right; padding-right: 6px; }
@@ -65,7 +62,7 @@ export const tableStyles = css`
     border-radius: 6px;
     background: var(--accent-tint);
   }
-  :host([cards]) .search { flex: 1 1 100%; }
+  :host([cards]) mg-search { flex: 1 1 100%; }
   :host([cards]) .scroll { border: 0; background: none; overflow: visible; border-radius: 0; }
   :host([cards]) thead { position: absolute; clip-path: inset(50%); width: 1px; height: 1px; overflow: hidden; }
   :host([cards]) table, :host([cards]) tbody, :host([cards]) tr, :host([cards]) td { display: block; width: auto; }

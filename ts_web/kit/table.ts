@@ -8,6 +8,7 @@ import { icon } from './icons.ts';
 import { keepOrder, matching, sorted, type Column, type Ordered } from './table-order.ts';
 import { tableStyles } from './table.css.ts';
 import { remember, remembered } from './remember.ts';
+import './search.ts';
 
 export type { Column } from './table-order.ts';
 
@@ -113,14 +114,6 @@ export class MgTable<T> extends MgElement {
     rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
   }
 
-  /** Put the cursor into the search (`/`). */
-  search(): boolean {
-    const field = this.shadowRoot?.querySelector<HTMLInputElement>('.search input');
-    field?.select();
-    field?.focus();
-    return field !== null;
-  }
-
   #key(event: KeyboardEvent): void {
     const row = event.currentTarget as HTMLElement;
     if (event.key === 'Enter' && event.composedPath()[0] === row) row.querySelector('a')?.click();
@@ -141,20 +134,7 @@ export class MgTable<T> extends MgElement {
     const shown = this.#order.filter((entry) => !entry.gone).length;
     const q = param(`${this.prefix_}q`);
     return html`<div class="bar">
-      <div class="search">
-        ${icon('search')}
-        <input
-          type="search"
-          aria-label=${`Filter ${this.label}`}
-          placeholder=${`Filter ${this.label}`}
-          .value=${q}
-          @input=${(e: Event) =>
-            setParams(
-              { [`${this.prefix_}q`]: (e.target as HTMLInputElement).value, [`${this.prefix_}page`]: null },
-              { replace: true },
-            )}
-        />
-      </div>
+      <mg-search label=${this.label} prefix=${this.prefix_}></mg-search>
       <slot name="filters"></slot>
       ${this.selection.size
         ? html`<div class="bulk">${count(this.selection.size)} selected <slot name="bulk"></slot></div>`

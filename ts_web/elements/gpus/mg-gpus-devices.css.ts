@@ -2,6 +2,8 @@ import { css } from 'lit';
 
 export const devicesStyles = css`
   :host { display: block; }
+  .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 12px; margin-bottom: 12px; }
+  .bar .faint { font-size: 12px; }
   .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 16px; }
   article { display: flex; flex-direction: column; gap: 12px; min-width: 0; padding: 14px 16px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
   header { display: flex; align-items: center; justify-content: space-between; gap: 8px; }

@@ -8,10 +8,12 @@ import { MgElement } from '../../kit/element.ts';
 import { bytes, count, number, percent, plural, UNKNOWN } from '../../kit/format.ts';
 import '../../kit/meter.ts';
 import type { Part } from '../../kit/meter.ts';
+import { matches } from '../../kit/search.ts';
 import '../../kit/sparkline.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
 import { healthOf } from './gpu-health.ts';
+import { param } from '../../router.ts';
 import { gpuHistory } from './gpu-history.ts';
 import { devicesStyles } from './mg-gpus-devices.css.ts';
 
@@ -93,10 +95,17 @@ export class MgGpusDevices extends MgElement {
   }
 
   protected override render(): unknown {
-    const gpus = state.gpus.items.value;
+    const all = state.gpus.items.value;
+    const gpus = all.filter((view) => matches(param('q'), `${gpuKey(view)} ${view.gpu.name} ${view.deployments.join(' ')} ${healthOf(view)[1]}`));
     return html`<h1 class="visually-hidden">GPU devices</h1>
-      <mg-state .source=${state.gpus}>
-        ${gpus.length
+      ${all.length > 1
+        ? html`<div class="bar">
+            <mg-search label="GPUs"></mg-search>
+            <span class="faint" role="status">${gpus.length === all.length ? plural(all.length, 'GPU') : `${count(gpus.length)} of ${plural(all.length, 'GPU')}`}</span>
+          </div>`
+        : nothing}
+      <mg-state .source=${state.gpus} rows="6">
+        ${all.length
           ? html`<div class="cards">${repeat(gpus, gpuKey, (view) => this.#card(view))}</div>`
           : html`<mg-empty heading="No GPU was found" icon="gpus">
               <p>The drivers page says what is installed. To try ModelGrid without a GPU, simulate some:</p>

@@ -1,6 +1,6 @@
 import { css, html, nothing } from 'lit';
 import { customElement, query, state } from 'lit/decorators.js';
-import { changePassword, login, sessionState } from '../../data/session.ts';
+import { changePassword, login, session, sessionState } from '../../data/session.ts';
 import type { Failure } from '../../data/failure.ts';
 import { announce } from '../../kit/announce.ts';
 import '../../kit/copy.ts';
@@ -91,6 +91,7 @@ export class MgLogin extends MgElement {
     return html`<h1>Choose a password</h1>
       <p class="muted">The one-time password has done its work. Choose your own, of at least 12 characters.</p>
       ${this.#alert()}
+      <input type="text" autocomplete="username" hidden aria-hidden="true" .value=${session.value?.user ?? this.user} />
       <mg-field
         label="One-time password"
         kind="password"
@@ -134,7 +135,8 @@ export class MgLogin extends MgElement {
           ? nothing
           : html`<details>
               <summary>Where is the password?</summary>
-              <p>The first start printed a one-time password for <b>admin</b>. It is also in the journal:</p>
+              <p>The first start printed a one-time password for <b>admin</b>; the file initial-password in the state directory has it, and
+                so has the journal:</p>
               <mg-command text="journalctl -u modelgrid | grep -i password"></mg-command>
               <p>Lost it? Set a new one on the daemon's machine:</p>
               <mg-command text="modelgrid config user passwd admin"></mg-command>

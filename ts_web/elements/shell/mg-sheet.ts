@@ -24,7 +24,7 @@ export class MgSheet extends MgElement {
     return html`<mg-dialog open heading="Keyboard shortcuts" @mg-close=${() => this.emit('mg-close', undefined)}>
       <label class="switch">
         <input type="checkbox" .checked=${enabled.value} @change=${(e: Event) => enable((e.target as HTMLInputElement).checked)} />
-        Keys without Ctrl do something
+        Use keys without Ctrl
       </label>
       <p>Type other keys into a field to bind them anew: <kbd>g o</kbd> is one after the other. Empty takes the default back.</p>
       <ul>

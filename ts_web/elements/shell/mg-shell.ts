@@ -48,7 +48,7 @@ export class MgShell extends MgElement {
   #run(what: Global): void {
     if (what === 'palette' || what === 'sheet') void this.#open(what);
     else if (what === 'pause') setPaused(!paused.value);
-    else if (what === 'search') this.#table()?.search();
+    else if (what === 'search') this.#search();
     else this.#table()?.step(what === 'next' ? 1 : -1);
   }
 
@@ -58,12 +58,21 @@ export class MgShell extends MgElement {
     this.popup = what;
   }
 
+  get #shown(): Element | null | undefined {
+    return this.renderRoot.querySelector('mg-view')?.shadowRoot?.firstElementChild;
+  }
+
+  #search(): void {
+    const field = this.#shown?.shadowRoot?.querySelector<HTMLElement>('mg-search') ?? this.#table()?.shadowRoot?.querySelector<HTMLElement>('mg-search');
+    if (field) field.focus();
+    else void this.#open('palette');
+  }
+
   /** The table that keys mean: the one with the focus, else the first in the view. */
   #table(): MgTable<unknown> | null {
     const focused = deepActive()?.getRootNode();
     if (focused instanceof ShadowRoot && focused.host.localName === 'mg-table') return focused.host as MgTable<unknown>;
-    const shown = this.renderRoot.querySelector('mg-view')?.shadowRoot?.firstElementChild;
-    return shown?.shadowRoot?.querySelector<MgTable<unknown>>('mg-table:not([bare])') ?? null;
+    return this.#shown?.shadowRoot?.querySelector<MgTable<unknown>>('mg-table:not([bare])') ?? null;
   }
 
   #header(): unknown {
