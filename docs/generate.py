@@ -295,7 +295,7 @@ def _body_name(operation: Mapping[str, Any]) -> str:
 
 
 def _answer(operation: Mapping[str, Any]) -> str:
-    status, response = next((code, item) for code, item in operation["responses"].items() if code != "default")
+    status, response = next((code, item) for code, item in operation["responses"].items() if code[0] == "2")
     schema = response.get("content", {}).get("application/json", {}).get("schema", {})
     name = schema.get("$ref", "").rpartition("/")[2]
     return f"{status} {name}".strip()

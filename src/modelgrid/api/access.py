@@ -69,6 +69,7 @@ def _fields(key: ApiKey, now: float) -> dict[str, Any]:
 
 @router.get("/apikeys")
 async def list_api_keys(services: Context) -> ApiKeyList:
+    """Return all API keys, revoked ones too, without their secrets."""
     now = services.clock.now()
     return ApiKeyList(items=[ApiKeyView(**_fields(key, now)) for key in services.keys.all()])
 

@@ -23,6 +23,7 @@ from modelgrid.api.console_files import ConsoleFiles
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
 from modelgrid.api.guard import Guard
+from modelgrid.api.openapi import publish
 
 PREFIX = "/v1/_ui"
 
@@ -50,6 +51,7 @@ def create_app(services: Services, token: str) -> FastAPI:
     for resource in (overview, config, nodes, targets, deployments, events, logs, catalog, access, sessions, docs_page):
         app.include_router(resource.router, prefix=PREFIX)
     app.router.default = ConsoleFiles()
+    publish(app)
     return app
 
 

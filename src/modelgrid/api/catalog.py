@@ -106,6 +106,7 @@ async def refresh_catalog(services: Context) -> CatalogList:
 
 @router.get("/catalog/{model:path}")
 async def show_model(services: Context, model: str) -> CatalogView:
+    """Return one catalog entry, by its id or an alias."""
     deployed = {str(target.model) for target in services.targets.all()}
     return _view(services, services.targets.entry_of(model), deployed)
 

@@ -90,6 +90,7 @@ def find_node(services: Services, name: str) -> Node:
 
 @router.get("/nodes")
 async def list_nodes(services: Context) -> NodeList:
+    """Return the nodes with what they have and how they are."""
     return NodeList(items=[_node_view(node) for node in services.nodes()])
 
 

@@ -49,6 +49,7 @@ async def health() -> Health:
 
 @router.get("/overview")
 async def overview(services: Context) -> Overview:
+    """Return the whole in one answer: what runs here, and what needs somebody."""
     now = services.clock.now()
     nodes = services.nodes()
     counts: dict[str, int] = {}

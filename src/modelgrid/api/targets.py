@@ -149,6 +149,7 @@ async def preview_target(services: Context, body: PreviewBody) -> Preview:
 
 @router.get("/targets/{model:path}")
 async def show_target(services: Context, model: str, response: Response) -> TargetView:
+    """Return one target, by its name or an alias of its model. Its ETag is its revision."""
     target = services.targets.get(model)
     set_etag(response, target.revision)
     return target_view(services, target)

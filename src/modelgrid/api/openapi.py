@@ -1,0 +1,128 @@
+"""The OpenAPI document as it is published: what FastAPI derives from the routes, and what it cannot know: who may call,
+what each refusal looks like, and examples."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastapi import FastAPI
+
+TAGS: Mapping[str, str] = {
+    "session": "Logging in and out, and who is logged in.",
+    "overview": "Whether all is well, and what needs somebody.",
+    "config": "config.json: what it says, what holds, changing it, and restarting the daemon.",
+    "nodes": "Nodes, their GPUs and the drivers.",
+    "targets": "What is desired, and where it landed.",
+    "deployments": "vLLM instances: their life, their logs, their events, and what is left of those that ended.",
+    "catalog": "What can be deployed, and what answers.",
+    "access": "API keys of the gateway, and users.",
+    "logs": "What the daemon, the scheduler, the gateways and the engines say.",
+    "metrics": "Series of figures.",
+    "events": "What happened, and what happens now.",
+}
+"""In the order of the console."""
+
+SECURITY: Mapping[str, Mapping[str, str]] = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The token in the file `token` of the state directory, or one that was made for scripts.",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "modelgrid-8081",
+        "description": "The cookie of a login; its name ends with api.uiPort, and begins with `__Host-` under TLS.",
+    },
+}
+OPEN = frozenset({("get", "/v1/_ui/health"), ("post", "/v1/_ui/login")})
+"""Calls that need no credential."""
+
+EXAMPLES: Mapping[str, Any] = {
+    "ApiKeyBody": {"label": "batch jobs", "models": ["qwen2.5-0.5b"], "requests_per_minute": 600},
+    "ConfigPatch": {"api": {"rateLimit": 600, "cors": ["https://chat.example.com"]}},
+    "LoginBody": {"user": "admin", "password": "a sentence is good"},
+    "OwnPasswordBody": {"current": "the one-time password", "new": "a sentence is good"},
+    "PasswordBody": {"password": "a sentence is good"},
+    "PreviewBody": {"model": "qwen2.5-0.5b", "replicas": 2, "gpu_count": 1},
+    "TargetBody": {"replicas": 2, "gpu_count": 1, "context": 8192, "args": ["--max-num-seqs=64"]},
+}
+"""One of each request body. A body without one is refused by the tests."""
+
+_REFUSALS: Mapping[str, str] = {
+    "400": "The request cannot be read at all.",
+    "401": "No credential, or one that is not known.",
+    "403": "The credential does not carry this right, or the call comes from another site.",
+    "404": "There is no such thing.",
+    "409": "Its present state or origin does not allow it.",
+    "412": "`If-Match` names another state of it: somebody else changed it first.",
+    "413": "The body is too large.",
+    "415": "The body is of a type that is not read.",
+    "422": "Something in the request is malformed or not allowed; `details` says where and what was expected.",
+    "429": "Too many tries; `Retry-After` says when to come back.",
+    "503": "The database or the runtime does not answer.",
+    "507": "The disk is full; nothing was changed.",
+}
+
+
+def publish(app: FastAPI) -> None:
+    """Make the application's document the finished one."""
+    derived = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _finished(derived())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _finished(document: dict[str, Any]) -> dict[str, Any]:
+    document["tags"] = [{"name": name, "description": said} for name, said in TAGS.items()]
+    components = document["components"]
+    components["securitySchemes"] = dict(SECURITY)
+    document["security"] = [{name: []} for name in SECURITY]
+    for name, example in EXAMPLES.items():
+        if name in components["schemas"]:
+            components["schemas"][name]["examples"] = [example]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            said = operation.get("description")
+            if said:
+                operation["summary"] = first_sentence(said)
+            if (method, path) in OPEN:
+                operation["security"] = []
+            for status in _refusals(method, path, operation):
+                operation["responses"].setdefault(status, _refusal(_REFUSALS[status]))
+    return document
+
+
+def first_sentence(text: str) -> str:
+    return " ".join(text.split()).partition(". ")[0].partition(":")[0].rstrip(".")
+
+
+def _refusal(said: str) -> dict[str, Any]:
+    return {
+        "description": said,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorView"}}},
+    }
+
+
+def _refusals(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the statuses with which a call may be refused."""
+    parameters = operation.get("parameters", ())
+    changes = method != "get"
+    yield "400"
+    if (method, path) not in OPEN:
+        yield from ("401", "403")
+    elif changes:
+        yield from ("401", "403", "429")
+    if "{" in path:
+        yield "404"
+    if changes:
+        yield from ("409", "503", "507")
+    if any(item["name"] == "if-match" for item in parameters):
+        yield "412"
+    if "requestBody" in operation:
+        yield from ("413", "415")
+    if parameters or "requestBody" in operation:
+        yield "422"
