@@ -115,8 +115,8 @@ def _response_failed(refusal: Refusal, first_event: bytes) -> dict[str, Any]:
         if line.startswith(b"data:"):
             try:
                 response |= msgspec.json.decode(line[5:], type=_FirstEvent).response
-            except msgspec.MsgspecError:  # not the object it should be: the event below stands without it
-                break
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                break  # not the object it should be: the event below stands without it
             break
     response |= {"status": "failed", "error": {"code": "server_error", "message": refusal.message}}
     return {"type": "response.failed", "response": response}

@@ -156,7 +156,8 @@ class Request:
         elif key == b"connection":
             self._connection = self._connection + b"," + value if self._connection else value
         elif key == b"transfer-encoding":
-            self._transfer = value.strip().lower()
+            coding = value.strip().lower()  # each further line makes a list, of which none is understood
+            self._transfer = self._transfer + b"," + coding if self._transfer else coding
         elif key == b"x-request-id":
             self.client_id = value if _REQUEST_ID.fullmatch(value) else b""
         elif key == b"expect":

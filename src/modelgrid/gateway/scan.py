@@ -31,7 +31,7 @@ def model_of(body: bytes, content_type: bytes) -> str:
         model = _decode_request(body).model
     except msgspec.ValidationError as error:
         raise BadBody(f"the request body is not what was expected: {error}") from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:  # msgspec lets the last one through
         raise BadBody(f"the request body is not valid JSON: {error}") from error
     if not model:
         raise BadBody("the request body names no model; set the field 'model'")
@@ -102,11 +102,11 @@ def _usage_at(tail: bytes, at: int) -> _Usage | None:
     start = tail.find(b"{", at)
     try:
         return _decode_usage(tail[start : tail.find(b"}", start) + 1])  # nearly always flat
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         found = _USAGE_OBJECT.match(tail, at)
     if found is None:
         return None
     try:
         return _decode_usage(found[1])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
