@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.gateway_logs import gateway_exceptions
 
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,3 +33,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     with capture.global_and_fixture_disabled():
         for part in parts:
             subprocess.run([sys.executable, SETUP, part], check=False, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_gateway_raised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing a client sends raises an unhandled exception: no gateway that any test started has logged one."""
+    yield
+    raised = gateway_exceptions(tmp_path_factory.getbasetemp())
+    assert raised == [], "\n".join(raised)
