@@ -1,5 +1,6 @@
 """This process's figures as a sheet, and the page that a scrape sees: all processes of the daemon, then control's."""
 
+import asyncio
 import resource
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ def sheet_of(core: "Core") -> Sheet:
         "modelgrid_routing_generation": {own: core.table.generation if core.table is not None else 0},
         "modelgrid_gateway_cpu_seconds_total": {own: usage.ru_utime + usage.ru_stime},
         "modelgrid_gateway_resident_bytes": {own: _resident_bytes()},
+        "modelgrid_gateway_tasks": {own: len(asyncio.all_tasks(core.loop))},
         "modelgrid_gateway_start_time_seconds": {own: core.started_at},
     }
     _requests(sheet, core)

@@ -67,6 +67,7 @@ FAMILIES: Mapping[str, Family] = {
     "modelgrid_routing_generation": Family(_G, "Generation of the routing table in use."),
     "modelgrid_gateway_cpu_seconds_total": Family(_C, "Processor time of the gateway process."),
     "modelgrid_gateway_resident_bytes": Family(_G, "Resident memory of the gateway process."),
+    "modelgrid_gateway_tasks": Family(_G, "Tasks of the gateway's event loop."),
     "modelgrid_gateway_start_time_seconds": Family(_G, "Unix time of the gateway's start."),
 }  # fmt: skip
 """In the order of the page."""
