@@ -52,6 +52,8 @@ class Taken:
     def more_is_due(self) -> None: ...
 
     def continue_if_expected(self) -> None: ...
+    def hold(self, _: int) -> bool:
+        return True
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ MAX_LINES = 400
 PURE = frozenset({
     "abc", "base64", "bisect", "collections", "copy", "dataclasses", "difflib", "enum", "fractions", "functools",
     "hashlib", "heapq", "hmac", "ipaddress", "itertools", "json", "math", "modelgrid", "msgspec", "operator", "re",
-    "statistics", "string", "types", "typing", "urllib",
+    "statistics", "string", "types", "typing", "urllib", "xxhash",
 })  # fmt: skip
 """What decisions may import. All of it works on its arguments alone; `urllib` is for `urllib.parse`."""
 IMPURE_MEMBERS = frozenset({"urllib.request", "urllib.robotparser", "urllib.error"})

@@ -20,6 +20,7 @@ from modelgrid.domain.routing import (
     Replica,
     RoutingTable,
 )
+from modelgrid.gateway.affinity import NO_PROMPT
 from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.counters import Histogram, status_class
@@ -203,7 +204,7 @@ async def test_replicas_keep_their_counts_from_table_to_table() -> None:
     core = Core(asyncio.get_running_loop(), 0)
     core.apply(TABLE)
     (entry,) = core.fleet.replicas()
-    entry.outstanding = 3
+    entry.begin(NO_PROMPT)
     core.apply(replace(TABLE, generation=4))
     assert [replica is entry for replica in core.fleet.replicas()] == [True]
     moved = replace(TABLE.models[0], replicas=(Replica(id="r", host="h", port=2),))

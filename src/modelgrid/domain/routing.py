@@ -95,6 +95,8 @@ class GatewaySettings:
     """Requests that may wait per model."""
     queue_seconds: float = 60.0
     drain_seconds: float = 30.0
+    eject_seconds: float = 30.0
+    """How long a replica that failed several times in a row is left aside, the first time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

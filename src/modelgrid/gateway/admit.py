@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from modelgrid.gateway import local
 from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.fleet import ModelEntry
-from modelgrid.gateway.scan import BadBody, model_of
+from modelgrid.gateway.scan import BadBody, fields_of
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
@@ -18,12 +18,14 @@ def admit(core: "Core", request: "Request", body: bytes) -> ModelEntry | Refusal
     assert grant is not None  # noqa: S101 (check_head lets nothing with an endpoint pass without one)
     core.counters.key_last_used[grant.id] = core.deadlines.wall
     try:
-        name = model_of(body, request.content_type)
+        fields = fields_of(body, request.content_type)
     except BadBody as error:
         return Refusal(status=400, code="invalid_body", message=f"{error}.", param="model")
+    name = fields.model or ""
     model = core.fleet.find(name)
     if model is None or not grant.allows(model.names):
         return local.unknown_model(name)
+    request.fields = fields
     if grant.limiter is not None:
         refusal = grant.limiter.admit(request, body, model.route.context)
         if refusal is not None:

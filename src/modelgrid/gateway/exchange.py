@@ -7,7 +7,8 @@ Where it fails decides what happens (the table in `docs/architecture/gateway.md`
 - after that and before the first payload byte: 502 that names the replica, never a second try;
 - after the first payload byte: a final error event, or the connection is cut.
 
-A replica's `outstanding` is raised in `_attempt` and lowered in `_leave`, and nowhere else; `_over` runs once.
+What a replica has to do is counted in `_attempt` and given back in `_leave` (the prompt, for streams, at the first byte
+in `_answering`), and nowhere else; `_over` runs once.
 """
 
 import logging
@@ -15,12 +16,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from modelgrid.domain.routing import ModelState
-from modelgrid.gateway.cors import headers_for
+from modelgrid.gateway.affinity import NO_PROMPT, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
 from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal, final_event
-from modelgrid.gateway.fleet import SUSPECT_SECONDS, ModelEntry, ReplicaEntry
+from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.heads import AnswerHead
 from modelgrid.gateway.relay import Answer, EventAnswer, status_line
+from modelgrid.gateway.replica import ReplicaEntry
 from modelgrid.gateway.request import Request
 from modelgrid.gateway.scan import USAGE_TAIL_BYTES, usage_of
 
@@ -40,7 +42,8 @@ class Exchange:
 
     __slots__ = (
         "_answer", "_body", "_client", "_core", "_first_byte", "_given_at", "_id", "_joined_at", "_model", "_paused",
-        "_request", "_status", "_tried", "_upstream", "_upstream_id", "_whole_at", "done", "replica",
+        "_probe", "_prompt", "_request", "_status", "_tried", "_unread", "_upstream", "_upstream_id", "_whole_at",
+        "done", "replica",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +56,9 @@ class Exchange:
         self._body = body
         self._upstream_id = core.next_request_id()
         self._id = request.client_id or self._upstream_id
+        self._prompt = prompt_of(request.fields, model.route.id) if request.fields is not None else NO_PROMPT
+        self._unread = 0  # blocks of the prompt counted as the replica's load
+        self._probe = False
         self._tried: frozenset[str] = frozenset()
         self._upstream: UpstreamConnection | None = None
         self._answer: Answer | None = None
@@ -109,7 +115,7 @@ class Exchange:
 
     def try_replica(self) -> bool:
         """Go to a replica that has a place, if there is one."""
-        replica = self._model.pick(self._core.deadlines.now, self._tried)
+        replica = self._model.pick(self._core.deadlines.now, self._tried, self._prompt, self._request.session)
         if replica is None:
             return False
         self._client.wait_over()
@@ -136,15 +142,8 @@ class Exchange:
         replica = self.replica
         assert replica is not None  # noqa: S101 (the pool asked; set in _attempt)
         self._upstream = connection
-        request = self._request
-        endpoint = request.endpoint
-        assert endpoint is not None  # noqa: S101 (only requests for an endpoint become exchanges)
-        body = self._body
-        target = endpoint.path + b"?" + request.query if request.query else endpoint.path
-        head = b"POST %b%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (
-            target, replica.host_header, b"".join(request.headers), self._upstream_id, len(body),
-        )  # fmt: skip
-        connection.send(self, head, body)
+        head = self._request.head_for(replica.host_header, self._upstream_id, len(self._body))
+        connection.send(self, head, self._body)
 
     def connection_failed(self, connection: "UpstreamConnection", reason: str, *, accepted: bool) -> None:
         """The connection ended before an answer. `accepted`: the replica has the whole request."""
@@ -165,15 +164,7 @@ class Exchange:
         request = self._request
         self._status = status
         modern = request.version == "1.1"
-        self._client.will_close = closing = not request.keep_alive or self._core.draining or self._client.will_close
-        head = b"%b%bX-Request-Id: %b\r\n%b%b%b" % (
-            status_line(status),
-            lines,
-            self._id,
-            request.extra_headers,
-            headers_for(request.origin, self._core.settings) if request.origin else b"",
-            b"Connection: close\r\n" if closing else b"",
-        )
+        head = self._client.head_of(request, self._id, status_line(status) + lines)
         if sse:
             self._answer = EventAnswer(head, form=request.form, chunked=modern)
         else:
@@ -182,7 +173,7 @@ class Exchange:
     def answer_payload(self, data: bytes) -> None:
         """A piece of payload; passed on by the `answer_continues` or `answer_ended` that follows."""
         if not self._first_byte:
-            self._first_byte = perf_counter()
+            self._answering()
         self._answer.add(data)  # type: ignore[union-attr]  # the head came first
 
     def answer_continues(self) -> bool:
@@ -205,18 +196,10 @@ class Exchange:
         self, connection: "UpstreamConnection", head: AnswerHead, payload: bytes, *, reusable: bool
     ) -> None:
         """A good answer came at once: what the three above do, in one."""
-        request, client = self._request, self._client
+        self._status = 200
         self._first_byte = perf_counter()
-        client.will_close = closing = not request.keep_alive or self._core.draining or client.will_close
-        extra = request.extra_headers
-        if request.origin:
-            extra += headers_for(request.origin, self._core.settings)
-        if closing:
-            extra += b"Connection: close\r\n"
-        client.write(
-            b"%bX-Request-Id: %b\r\n%bContent-Length: %d\r\n\r\n%b"
-            % (head.lines, self._id, extra, len(payload), payload)
-        )
+        lines = self._client.head_of(self._request, self._id, head.lines)
+        self._client.write(b"%bContent-Length: %d\r\n\r\n%b" % (lines, len(payload), payload))
         self._answered(connection, "2xx", payload[-USAGE_TAIL_BYTES:], reusable=reusable)
 
     def _answered(self, connection: "UpstreamConnection", status: str, tail: bytes, *, reusable: bool) -> None:
@@ -227,7 +210,10 @@ class Exchange:
             replica.pool.give_back(connection)
         else:
             connection.abort()
-        replica.succeeded(self._core.deadlines.wall)
+        if self._status < 400:
+            replica.succeeded(probe=self._probe)
+        elif self._status >= 500:
+            replica.failed(f"answered {self._status}")
         self._over(status, usage_of(tail))
         self._client.exchange_over()
 
@@ -300,22 +286,34 @@ class Exchange:
     def _attempt(self, replica: ReplicaEntry) -> None:
         self.replica = replica
         self._given_at = perf_counter()
-        replica.begin()
+        self._probe = replica.breaker.half_open
+        self._unread = replica.begin(self._prompt)
         connection = replica.pool.take()
         if connection is not None:
             self.connected(connection)
         else:
             replica.pool.open(self)
 
+    def _answering(self) -> None:
+        """The first payload byte is here."""
+        self._first_byte = perf_counter()
+        replica = self.replica
+        assert replica is not None  # noqa: S101 (it answers)
+        if isinstance(self._answer, EventAnswer):
+            replica.has_read(self._unread)
+            self._unread = 0
+            if self._probe and self._status < 400:  # a stream may last: that it began is proof enough
+                replica.succeeded(probe=True)
+
     def _leave(self) -> None:
         replica, self.replica = self.replica, None
         if replica is not None:
-            replica.end()
+            replica.end(self._unread)
+            self._unread = 0
 
     def _elsewhere(self, replica: ReplicaEntry, reason: str) -> None:
         log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
-        replica.failed(reason, self._core.deadlines.wall)
-        replica.suspect_until = self._core.loop.time() + SUSPECT_SECONDS
+        replica.failed(reason, unreachable=True)
         self._core.counters.failovers[replica.id] += 1
         self._tried |= {replica.id}
         self._leave()
@@ -323,7 +321,7 @@ class Exchange:
 
     def _broken(self, replica: ReplicaEntry, kind: str, reason: str, *, status: int = 502) -> None:
         log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
-        replica.failed(reason, self._core.deadlines.wall)
+        replica.failed(reason)
         self._core.counters.upstream_failures[replica.id, kind] += 1
         self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
 

@@ -5,95 +5,16 @@ and queues.
 """
 
 from collections.abc import Iterator
-from math import inf
 from typing import TYPE_CHECKING
 
 from modelgrid.decide.route import choose
-from modelgrid.domain.routing import ModelRoute, Replica, ReplicaState, RoutingTable
-from modelgrid.gateway.board import tag_of
+from modelgrid.domain.routing import ModelRoute, Replica, RoutingTable
+from modelgrid.gateway.affinity import Prompt
 from modelgrid.gateway.line import WaitingLine
-from modelgrid.gateway.upstream import Pool
+from modelgrid.gateway.replica import ReplicaEntry
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
-
-SUSPECT_SECONDS = 1.0
-"""How long a replica that refused a connection is left aside while others remain. One second, so that a replica that
-returned is used within a second even when control could not say so."""
-
-
-class ReplicaEntry:
-    """One replica as this gateway sees it."""
-
-    __slots__ = (
-        "_board", "_line", "_record", "_tag", "consecutive_failures", "host_header", "id", "last_failure",
-        "last_failure_at", "last_success_at", "outstanding", "places", "pool", "ready", "suspect_until",
-    )  # fmt: skip
-
-    def __init__(self, core: "Core", replica: Replica, line: WaitingLine) -> None:
-        self.id = replica.id
-        self._board = core.board
-        self._line = line
-        self._tag = tag_of("replica", replica.id)
-        self._record = core.board.record(self._tag)
-        self.places = replica.places or inf
-        """Requests it can work on at once, from all gateways."""
-        self.ready = replica.state is ReplicaState.READY
-        self.outstanding = 0
-        """Requests that this process gave to it and that are not yet over. Changed by `Exchange` alone, through
-        `begin` and `end`."""
-        self.suspect_until = 0.0
-        self.consecutive_failures = 0
-        self.last_success_at: float | None = None
-        self.last_failure_at: float | None = None
-        self.last_failure = ""
-        host = f"[{replica.host}]" if ":" in replica.host else replica.host
-        self.host_header = f" HTTP/1.1\r\nHost: {host}:{replica.port}\r\n".encode()
-        """What follows the target in every request to this replica."""
-        self.pool = Pool(core, self, replica.host, replica.port)
-
-    def begin(self) -> None:
-        """One more request is given to it."""
-        self.outstanding = number = self.outstanding + 1
-        self._board.put(self._record, number)
-
-    def end(self) -> None:
-        """One request is over; whoever waits may have its place."""
-        self.outstanding = number = self.outstanding - 1
-        self._board.put(self._record, number)
-        if self._line:
-            self._line.advance()
-
-    @property
-    def full(self) -> bool:
-        """Holds as many requests as it can work on.
-
-        With several gateway processes, one whose requests wait elsewhere keeps to its share of the places.
-        """
-        own, others = self.outstanding, self._board.others
-        if own >= self.places or not others:
-            return own >= self.places
-        if own + self._board.elsewhere(self._record) >= self.places:
-            return True
-        return self._line.elsewhere > 0 and own * (1 + len(others)) >= self.places
-
-    def refresh(self) -> None:
-        """Keep its record on the shared page."""
-        self._record = self._board.record(self._tag)
-        self._board.touch(self._record)
-        self._board.put(self._record, self.outstanding)
-
-    def succeeded(self, now: float) -> None:
-        """An answer came to its end; `now` is Unix time."""
-        self.consecutive_failures = 0
-        self.suspect_until = 0.0
-        self.last_success_at = now
-
-    def failed(self, reason: str, now: float) -> None:
-        """The transport failed; `now` is Unix time."""
-        self.consecutive_failures += 1
-        self.last_failure = reason
-        self.last_failure_at = now
 
 
 class ModelEntry:
@@ -119,10 +40,16 @@ class ModelEntry:
         """Some replica would be chosen for a request."""
         return choose(self.replicas, now=self._core.deadlines.now, rotation=0) is not None
 
-    def pick(self, now: float, tried: frozenset[str]) -> ReplicaEntry | None:
-        """Return the replica for the next request that has not been to any of `tried`; `now`: the loop's clock."""
+    def pick(self, now: float, tried: frozenset[str], prompt: Prompt, session: bytes) -> ReplicaEntry | None:
+        """Return the replica for a request that has not been to any of `tried`; `now`: the loop's clock."""
         self.rotation += 1
-        return choose(self.replicas, now=now, rotation=self.rotation, tried=tried)
+        replicas, blocks = self.replicas, prompt.blocks
+        if not blocks or len(replicas) < 2:
+            return choose(replicas, now=now, rotation=self.rotation, tried=tried, session=session)
+        cached = {replica.id: replica.prefixes.known(blocks) for replica in replicas}
+        return choose(
+            replicas, now=now, rotation=self.rotation, tried=tried, blocks=len(blocks), cached=cached, session=session
+        )
 
 
 class Fleet:
@@ -179,13 +106,9 @@ class Fleet:
         self, replica: Replica, before: dict[str, tuple[Replica, ReplicaEntry]], line: WaitingLine
     ) -> ReplicaEntry:
         known = before.get(replica.id)
-        ready = replica.state is ReplicaState.READY
         if known is not None and (known[0].host, known[0].port) == (replica.host, replica.port):
             entry = before.pop(replica.id)[1]
-            if ready and not entry.ready:
-                entry.suspect_until = 0.0
-            entry.ready = ready
-            entry.places = replica.places or inf
+            entry.update(replica)
         else:
             entry = ReplicaEntry(self._core, replica, line)
         self._replicas[replica.id] = (replica, entry)

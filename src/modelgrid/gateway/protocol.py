@@ -87,6 +87,16 @@ class ClientConnection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
+    def head_of(self, request: Request, request_id: bytes, lines: bytes) -> bytes:
+        """Return the head of the present answer but for its framing; `lines`: a replica's, status line included."""
+        extra = request.extra_headers
+        if request.origin:
+            extra += headers_for(request.origin, self._core.settings)
+        if self.will_close or self._core.draining or not request.keep_alive:
+            self.will_close = True
+            extra += b"Connection: close\r\n"
+        return b"%bX-Request-Id: %b\r\n%b" % (lines, request_id, extra)
+
     def wait_for(self, seconds: float) -> None:
         """The exchange waits for a replica; it hears `wait_expired` after `seconds`."""
         self.deadline = self._core.deadlines.now + seconds

@@ -8,15 +8,16 @@ from modelgrid.gateway.endpoints import Endpoint, resolve
 from modelgrid.gateway.errors import ApiForm, Refusal
 from modelgrid.gateway.keys import Grant, KeyRing, bearer
 from modelgrid.gateway.limits import Ticket
+from modelgrid.gateway.scan import Fields
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 _READ = frozenset((
     b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding", b"connection", b"expect",
-    b"x-request-id", b"origin", b"content-encoding", b"content-type",
+    b"x-request-id", b"origin", b"content-encoding", b"content-type", b"x-session-id",
 ))  # fmt: skip
-"""Headers the gateway acts on. Of these only Content-Type goes on to the replica."""
+"""Headers the gateway acts on. Of these only Content-Type and X-Session-Id go on to the replica."""
 _DROPPED = frozenset((
     b"cookie", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"upgrade",
     b"http2-settings", b"accept-encoding", b"forwarded", b"x-forwarded-for", b"x-forwarded-host",
@@ -50,6 +51,8 @@ class Request:
     client_id = b""
     """The client's own request id when it is well-formed, else empty."""
     origin = b""
+    session = b""
+    """What keeps the requests of one conversation on one replica; the client's own choice."""
     keep_alive = True
     grant: Grant | None = None
     endpoint: Endpoint | None = None
@@ -57,6 +60,8 @@ class Request:
     refusal: Refusal | None = None
     ticket: Ticket | None = None
     """What it holds of its key's limits."""
+    fields: Fields | None = None
+    """What the body says, once it was admitted."""
     extra_headers = b""
     """Lines for the client, whatever the answer."""
     head_bytes = 0
@@ -92,18 +97,29 @@ class Request:
         )
 
     def again(self) -> "Request":
-        """Return a request with the head of this one and no body yet. Only for a `learnable` one."""
+        """Return a request with the head of this one and no body yet. Only for a `learnable` one that is checked."""
         other = Request()
         other.method = self.method
         other.path = self.path
         other.query = self.query
         other.content_type = self.content_type
         other.origin = self.origin
+        other.session = self.session
         other.grant = self.grant
         other.endpoint = self.endpoint
         other.form = self.form
-        other.headers = self.headers
+        other.headers = [b"".join(self.headers)]
         return other
+
+    def head_for(self, host_header: bytes, request_id: bytes, length: int) -> bytes:
+        """Return the head of this request as it goes to a replica; `host_header`: of `ReplicaEntry`."""
+        endpoint = self.endpoint
+        assert endpoint is not None  # noqa: S101 (only requests for an endpoint go to replicas)
+        target = endpoint.path + b"?" + self.query if self.query else endpoint.path
+        lines = b"".join(self.headers)
+        return b"POST %b%b%bX-Request-Id: %b\r\nContent-Length: %d\r\n\r\n" % (
+            target, host_header, lines, request_id, length,
+        )  # fmt: skip
 
     def expired(self, now: float) -> bool:
         """Whether the key of this request has expired at `now` (Unix time)."""
@@ -135,6 +151,9 @@ class Request:
         elif key == b"content-type":
             self.content_type = value
             self.headers.append(b"Content-Type: %b\r\n" % value)
+        elif key == b"x-session-id":
+            self.session = value
+            self.headers.append(b"X-Session-Id: %b\r\n" % value)
         elif key == b"host":
             self._hosts += 1
             self._host = value

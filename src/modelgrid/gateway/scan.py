@@ -14,28 +14,49 @@ class BadBody(Exception):
     """The body does not say which model it is for. The text says why, for the client."""
 
 
-class _RequestFields(msgspec.Struct):
+_NONE = msgspec.Raw(b"")
+
+
+class Fields(msgspec.Struct):
+    """What is read of a request's body. `Raw`: the bytes as they came, empty when the field is missing."""
+
     model: str | None = None
+    stream: msgspec.Raw = _NONE
+    stream_options: msgspec.Raw = _NONE
+    messages: msgspec.Raw = _NONE
+    prompt: msgspec.Raw = _NONE
+    input: msgspec.Raw = _NONE
+    system: msgspec.Raw = _NONE
+    """Of Anthropic's API; stands before the messages."""
+    instructions: msgspec.Raw = _NONE
+    """Of the Responses API; stands before the input."""
+    cache_salt: msgspec.Raw = _NONE
+    """Of vLLM: requests share its prefix cache only when they have the same."""
 
 
-_decode_request = msgspec.json.Decoder(_RequestFields).decode
+_decode_request = msgspec.json.Decoder(Fields).decode
 _BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _FIELD_NAME = re.compile(rb';\s*name=(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
 
 
-def model_of(body: bytes, content_type: bytes) -> str:
-    """Return the name in the body's `model` field (JSON, or multipart form for audio). Raises BadBody."""
+def fields_of(body: bytes, content_type: bytes) -> Fields:
+    """Return what is read of a body (JSON, or the model alone of a multipart form). Raises BadBody without a model."""
     if content_type[:19].lower() == b"multipart/form-data":
-        return _model_of_form(body, content_type)
+        return Fields(_model_of_form(body, content_type))
     try:
-        model = _decode_request(body).model
+        fields = _decode_request(body)
     except msgspec.ValidationError as error:
         raise BadBody(f"the request body is not what was expected: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:  # msgspec lets the last one through
         raise BadBody(f"the request body is not valid JSON: {error}") from error
-    if not model:
+    if not fields.model:
         raise BadBody("the request body names no model; set the field 'model'")
-    return model
+    return fields
+
+
+def model_of(body: bytes, content_type: bytes) -> str:
+    """Return the name in the body's `model` field. Raises BadBody."""
+    return fields_of(body, content_type).model or ""
 
 
 def _model_of_form(body: bytes, content_type: bytes) -> str:

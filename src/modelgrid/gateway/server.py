@@ -12,10 +12,10 @@ from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
 from modelgrid.gateway.board import Board
 from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
-from modelgrid.gateway.fleet import ReplicaEntry
 from modelgrid.gateway.link import GatewayLink
 from modelgrid.gateway.log_lines import LineKeeper
 from modelgrid.gateway.protocol import ClientConnection
+from modelgrid.gateway.replica import ReplicaEntry
 
 log = logging.getLogger(__name__)
 
@@ -171,8 +171,8 @@ def _outcome(replica: ReplicaEntry, now: float) -> ReplicaOutcome:
     return ReplicaOutcome(
         replica=replica.id,
         in_flight=replica.outstanding,
-        consecutive_failures=replica.consecutive_failures,
-        ejected=replica.suspect_until > now,
+        consecutive_failures=replica.breaker.failures,
+        ejected=replica.aside_until > now,
         last_success_at=replica.last_success_at,
         last_failure_at=replica.last_failure_at,
         last_failure=replica.last_failure,

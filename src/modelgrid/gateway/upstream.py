@@ -15,7 +15,7 @@ from modelgrid.gateway.timers import NEVER
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
     from modelgrid.gateway.exchange import Exchange
-    from modelgrid.gateway.fleet import ReplicaEntry
+    from modelgrid.gateway.replica import ReplicaEntry
 
 log = logging.getLogger(__name__)
 
