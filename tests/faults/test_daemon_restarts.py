@@ -19,8 +19,9 @@ NewDaemon = Callable[..., DaemonUnderTest]
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest]:
-    """A daemon with five replicas, whose answers take about two seconds."""
-    with daemon_in(tmp_path_factory.mktemp("daemon"), engines="--sim-load-seconds 0.1 --sim-itl 0.03") as daemon:
+    """A daemon with two gateways and five replicas, whose answers take about two seconds."""
+    folder, config = tmp_path_factory.mktemp("daemon"), {"api": {"workers": 2}}
+    with daemon_in(folder, config, engines="--sim-load-seconds 0.1 --sim-itl 0.03 --sim-output-tokens 400") as daemon:
         daemon.start()
         daemon.run(replicas=5)
         yield daemon
@@ -90,6 +91,31 @@ def test_engines_that_died_while_control_was_away_are_noticed(five: DaemonUnderT
     assert set(five.engine_pids()) == set(pids)
 
 
+def test_draining_deployments_with_fifty_streams_breaks_none(
+    five: DaemonUnderTest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row R13: a changed wish replaces all five, whose streams go on to their end; what is new goes to the new ones."""
+    old = {item["id"] for item in five.deployments(SMALL)}
+    with Steady(five) as steady:
+        streams = [Stream(five, 200) for _ in range(50)]
+        drained = {item["id"]: item for item in five.deployments(SMALL)}
+        assert set(drained) == old
+        five.client.ensure(SMALL, {"replicas": 5, "context": 4096})
+        began = time.monotonic()
+        complete = [stream.is_complete() for stream in streams]
+        took = time.monotonic() - began
+        wait_until(
+            "the new ones have replaced the old",
+            lambda: {(d["state"], d["id"] in old) for d in five.deployments(SMALL)} == {("running", False)},
+            90,
+            five.words,
+        )
+    with capsys.disabled():
+        print(f"\nR13: {sum(complete)} of 50 streams whole after {took:.1f} s, {steady.answers} requests beside them")
+    assert all(complete)
+    assert steady.failures == []
+
+
 def test_rolling_the_daemon_loses_no_request(five: DaemonUnderTest) -> None:
     engines = five.engine_pids()
     with Steady(five, threads=4) as steady:
@@ -122,12 +148,13 @@ def test_sigterm_lets_the_stream_end_and_the_next_start_adopts(five: DaemonUnder
     assert five.engine_pids() == engines
 
 
-def test_killed_gateway_is_replaced_and_knows_the_routes_at_once(five: DaemonUnderTest) -> None:
-    (old,) = five.gateway_pids
+def test_killed_gateways_are_replaced_and_know_the_routes_at_once(five: DaemonUnderTest) -> None:
+    old = five.gateway_pids
     control = five.kill_control(signal.SIGSTOP)  # so that only the saved table can tell the new one
     try:
-        os.kill(old, signal.SIGKILL)
-        wait_until("another gateway", lambda: five.gateway_pids not in ([], [old]), 30, five.words)
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        wait_until("others", lambda: len(set(five.gateway_pids) - set(old)) == len(old), 30, five.words)
         with openai.OpenAI(base_url=f"{five.api_url}/v1", api_key=five.key, max_retries=0, timeout=30) as client:
             assert client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=1).choices
     finally:
