@@ -54,6 +54,7 @@ from modelgrid.services.reconciler import Reconciler
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.sessions import SessionService
 from modelgrid.services.targets import TargetService
+from modelgrid.services.tokens import TokenService
 
 LOG_FOLDER = "logs"
 INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
@@ -172,6 +173,7 @@ class Assembly:
         self.keys = ApiKeyService(store, clock, base.secrets)
         self.passwords = Passwords()
         self.accounts = AccountService(store, clock, base.secrets, self.passwords, state_dir / INITIAL_PASSWORD_FILE)
+        self.tokens = TokenService(store, clock, base.secrets)
         self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
         self.logs, self.live, self.probe = base.logs, LiveFacts(), ReadinessProbe()
@@ -242,6 +244,7 @@ class Assembly:
             self.targets.load(),
             self.keys.load(),
             self.sessions.load(),
+            self.tokens.load(),
             self.node_status.load(),
             self.base.gpus.refresh(),
         )
@@ -268,6 +271,7 @@ class Assembly:
             self.reconciler.run(),
             self.gateways.run(),
             self.sessions.run(),
+            self.tokens.run(),
             self.base.gpus.run(),
             self.keepers.sweep_regularly(),
         )

@@ -180,6 +180,7 @@ def _services(
         keys=assembly.keys,
         accounts=assembly.accounts,
         sessions=assembly.sessions,
+        tokens=assembly.tokens,
         catalog=assembly.catalog,
         logs=assembly.logs,
         live=assembly.live,

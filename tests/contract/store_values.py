@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modelgrid.domain.access import ApiKey, KeyLimits, Session, User
+from modelgrid.domain.access import AccessToken, ApiKey, KeyLimits, Role, Session, User
 from modelgrid.domain.deployment import Deployment, Diagnosis, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef, LogLine
 from modelgrid.domain.event import Event, Level, Subject
@@ -150,3 +150,17 @@ def session(session_id: str = "session-1", **changes: Any) -> Session:
         "agent": "Mozilla/5.0",
     }
     return Session(**{**values, **changes})
+
+
+def access_token(token_id: str = "token-1", **changes: Any) -> AccessToken:
+    values: dict[str, Any] = {
+        "id": token_id,
+        "label": "ci",
+        "prefix": "mgt-abcde",
+        "digest": token_id.rjust(64, "0"),
+        "role": Role.VIEWER,
+        "created_at": 1_760_000_000.0,
+        "created_by": "admin",
+        "expires_at": 1_790_000_000.0,
+    }
+    return AccessToken(**{**values, **changes})

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from store_postgres import PostgresCluster, binaries, postgres_cluster
-from store_values import api_key, deployment, event, record, session, target, user
+from store_values import access_token, api_key, deployment, event, record, session, target, user
 
 from modelgrid.adapters.store_sql import SqlStore, open_store
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
@@ -297,6 +297,26 @@ async def test_last_use_only_moves_forward(store: SqlStore) -> None:
     await store.touch_api_keys({"k1": 40.0, "k2": 20.0})
     await store.touch_api_keys({})
     assert [key.last_used_at for key in await store.api_keys()] == [50.0, 20.0]
+
+
+async def test_access_tokens(store: SqlStore) -> None:
+    later = access_token("token-2", created_at=1_760_000_001.0, expires_at=None)
+    await store.add_access_token(later)
+    await store.add_access_token(access_token(), events=[event("token_created", subject=Subject.TOKEN)])
+    for twin in (access_token(digest="other"), access_token("other", digest=access_token().digest)):
+        with pytest.raises(Conflict):
+            await store.add_access_token(twin, events=[event()])
+    assert await store.access_tokens() == (access_token(), later)
+    await store.touch_access_tokens({"token-1": 50.0, "nobody": 1.0})
+    await store.touch_access_tokens({"token-1": 40.0})
+    await store.touch_access_tokens({})
+    revoked = await store.revoke_access_token("token-1", 60.0, events=[event()])
+    assert revoked == access_token(last_used_at=50.0, revoked_at=60.0)
+    assert await store.revoke_access_token("token-1", 70.0, events=[event()]) == revoked
+    with pytest.raises(NotFound):
+        await store.revoke_access_token("nobody", 1.0)
+    assert await store.access_tokens() == (revoked, later)
+    assert len(await store.events()) == 2
 
 
 async def test_users(store: SqlStore) -> None:

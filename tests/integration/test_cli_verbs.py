@@ -32,7 +32,7 @@ def deployed(place: Place, capsys) -> str:
 READERS = [
     "status", "ps", "doctor", "gpu list", "gpu status", "gpu drivers", "container list", "container history",
     "model list", f"model show {ALIAS}", "config show", "config get api", "config get api.host", "config schema",
-    "config validate", "config apikey list", f"run {ALIAS} --dry-run", "service unit",
+    "config validate", "config apikey list", "config token list", f"run {ALIAS} --dry-run", "service unit",
 ]  # fmt: skip
 LISTS = [
     "ps",
@@ -43,6 +43,7 @@ LISTS = [
     "container history",
     "model list",
     "config apikey list",
+    "config token list",
 ]
 
 
@@ -213,6 +214,26 @@ def test_api_keys(place, capsys):
     assert new["id"] in listed.out
     assert new["secret"] not in listed.out + listed.err
     assert place.here(capsys, "config", "apikey", "revoke", new["id"], "--json").json["status"] == "revoked"
+
+
+def test_tokens(place, capsys):
+    new = place.here(capsys, "config", "token", "generate", "--label", "ci", "--json").json
+    assert list(new) == ["id", "label", "prefix", "role", "secret"]
+    assert new["role"] == "viewer"
+    assert new["secret"].startswith(new["prefix"])
+    plain = place.here(capsys, "config", "token", "generate", "--label", "ops", "--role", "admin", "--days", "1")
+    assert len(plain.out.split()) == 1, "the secret alone, for $(…)"
+    listed = place.here(capsys, "config", "token", "list")
+    assert new["id"] in listed.out
+    assert new["secret"] not in listed.out + listed.err
+    assert new["id"] in complete(place, "config token revoke token")
+    url = json.loads((place.state / "run" / "endpoint.json").read_text())["url"]
+    there = ["--url", url, "--token", plain.out.strip()]
+    said = place.here(capsys, "config", "token", "revoke", new["id"], "--json", *there)
+    assert said.json["status"] == "revoked"
+    refused = place.here(capsys, "ps", "--url", url, "--token", new["secret"])
+    assert refused.code == 1
+    assert "not known" in refused.err
 
 
 def test_password_from_standard_input(place, capsys):

@@ -17,6 +17,7 @@ from modelgrid.api import (
     overview,
     sessions,
     targets,
+    tokens,
 )
 from modelgrid.api.auth import Authentication
 from modelgrid.api.console_files import ConsoleFiles
@@ -48,7 +49,20 @@ def create_app(services: Services, token: str) -> FastAPI:
     )
     app.state.services = services
     install(app)
-    for resource in (overview, config, nodes, targets, deployments, events, logs, catalog, access, sessions, docs_page):
+    for resource in (
+        overview,
+        config,
+        nodes,
+        targets,
+        deployments,
+        events,
+        logs,
+        catalog,
+        access,
+        sessions,
+        tokens,
+        docs_page,
+    ):
         app.include_router(resource.router, prefix=PREFIX)
     app.router.default = ConsoleFiles()
     publish(app)

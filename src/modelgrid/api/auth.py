@@ -15,8 +15,9 @@ from modelgrid.api.context import PRINCIPAL, SESSION, Services
 from modelgrid.api.cookies import session_token
 from modelgrid.api.errors import error_response
 from modelgrid.decide.access import refusal
-from modelgrid.domain.access import CallerKind, Principal, Role, Session
+from modelgrid.domain.access import AccessToken, CallerKind, Principal, Role, Session
 from modelgrid.domain.errors import ModelGridError, Unauthenticated
+from modelgrid.domain.key_format import TOKEN_PREFIX
 
 LOCAL = Principal(name="local", kind=CallerKind.LOCAL, role=Role.ADMIN)
 
@@ -34,43 +35,61 @@ class Authentication:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        session: Session | None = None
-        if authorization := headers.get("authorization"):
-            principal = self._bearer(authorization)
-        elif (session := self._session(headers)) is not None:
-            principal = _of(session)
-        else:
-            principal = None
+        credential = self._credential(headers)
+        principal = _principal(credential)
         refused = refusal(principal, scope["method"], scope["path"])
         if refused is not None:
             await error_response(_explained(refused, headers))(scope, receive, send)
             return
-        scope[PRINCIPAL], scope[SESSION] = principal, session
-        if session is None:
+        scope[PRINCIPAL] = principal
+        scope[SESSION] = credential if isinstance(credential, Session) else None
+        if isinstance(credential, Session):
+            with self._services.sessions.use(credential) as ended:
+                await _until(ended, self._app, scope, receive, send)
+        elif isinstance(credential, AccessToken):
+            with self._services.tokens.use(credential) as ended:
+                await _until(ended, self._app, scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
-        with self._services.sessions.use(session) as ended:
-            await _until(ended, self._app, scope, receive, send)
 
-    def _bearer(self, authorization: str) -> Principal | None:
-        kind, _, token = authorization.partition(" ")
-        digest = sha256(token.strip().encode()).digest()
-        return LOCAL if kind.lower() == "bearer" and compare_digest(digest, self._digest) else None
-
-    def _session(self, headers: Headers) -> Session | None:
-        token = session_token(headers, self._services.config.api)
+    def _credential(self, headers: Headers) -> "Credential":
+        """Return what the call proves. A token goes before a cookie."""
+        if authorization := headers.get("authorization"):
+            kind, _, token = authorization.partition(" ")
+            return self._bearer(token.strip()) if kind.lower() == "bearer" else None
+        token = session_token(headers, self._services.config.api) or ""
         return self._services.sessions.find(token) if token else None
 
+    def _bearer(self, token: str) -> "Credential":
+        if token.startswith(TOKEN_PREFIX):
+            return self._services.tokens.find(token)
+        return LOCAL if compare_digest(sha256(token.encode()).digest(), self._digest) else None
 
-def _of(session: Session) -> Principal:
-    return Principal(
-        name=session.user,
-        kind=CallerKind.SESSION,
-        role=Role.ADMIN,
-        id=session.id,
-        must_change_password=session.must_change_password,
-        expires_at=session.expires_at,
-    )
+
+Credential = Session | AccessToken | Principal | None
+"""A login session, a token, the local operator, or nothing that is known."""
+
+
+def _principal(credential: Credential) -> Principal | None:
+    match credential:
+        case Session():
+            return Principal(
+                name=credential.user,
+                kind=CallerKind.SESSION,
+                role=Role.ADMIN,
+                id=credential.id,
+                must_change_password=credential.must_change_password,
+                expires_at=credential.expires_at,
+            )
+        case AccessToken():
+            return Principal(
+                name=f"token {credential.label}",
+                kind=CallerKind.TOKEN,
+                role=credential.role,
+                id=credential.id,
+                expires_at=credential.expires_at,
+            )
+    return credential
 
 
 def _explained(refused: ModelGridError, headers: Headers) -> ModelGridError:

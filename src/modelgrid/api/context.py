@@ -30,6 +30,7 @@ from modelgrid.services.restart import RestartService
 from modelgrid.services.sessions import SessionService
 from modelgrid.services.settings import SettingsService
 from modelgrid.services.targets import TargetService
+from modelgrid.services.tokens import TokenService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ class Services:
     keys: ApiKeyService
     accounts: AccountService
     sessions: SessionService
+    tokens: TokenService
     catalog: CatalogService
     logs: LogStore
     live: LiveFacts

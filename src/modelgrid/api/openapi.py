@@ -14,7 +14,7 @@ TAGS: Mapping[str, str] = {
     "targets": "What is desired, and where it landed.",
     "deployments": "vLLM instances: their life, their logs, their events, and what is left of those that ended.",
     "catalog": "What can be deployed, and what answers.",
-    "access": "API keys of the gateway, and users.",
+    "access": "API keys of the gateway, tokens of this API, and users.",
     "logs": "What the daemon, the scheduler, the gateways and the engines say.",
     "metrics": "Series of figures.",
     "events": "What happened, and what happens now.",
@@ -44,6 +44,7 @@ EXAMPLES: Mapping[str, Any] = {
     "OwnPasswordBody": {"current": "the one-time password", "new": "a sentence is good"},
     "PasswordBody": {"password": "a sentence is good"},
     "PreviewBody": {"model": "qwen2.5-0.5b", "replicas": 2, "gpu_count": 1},
+    "TokenBody": {"label": "ci", "role": "viewer"},
     "TargetBody": {"replicas": 2, "gpu_count": 1, "context": 8192, "args": ["--max-num-seqs=64"]},
 }
 """One of each request body. A body without one is refused by the tests."""

@@ -1,4 +1,4 @@
-"""`modelgrid config apikey …` and `config user …`: who may call."""
+"""`modelgrid config apikey …` and `config user …`: who may call. Tokens are in `token`."""
 
 import getpass
 import sys
@@ -92,16 +92,20 @@ def revoke(
     as_json: Json = False,
 ) -> None:
     """Revoke an API key. Whoever uses it is refused from then on."""
-    asks = not yes and not as_json and sys.stdin.isatty()
-    if asks and not typer.confirm(f"Revoke {key}? Its users are refused at once.", err=True):
-        say("Nothing was revoked.")
-        raise typer.Exit(1)
+    confirm_revoking(key, asks=not yes and not as_json)
     with session_of(context).client() as client:
         revoked = client.revoke_api_key(key)
     if as_json:
         print_json(revoked)
     else:
         say(f"{revoked['id']} ({revoked['label']}) is revoked.")
+
+
+def confirm_revoking(name: str, *, asks: bool) -> None:
+    """Ask at a terminal; exit when the answer is no."""
+    if asks and sys.stdin.isatty() and not typer.confirm(f"Revoke {name}? Its users are refused at once.", err=True):
+        say("Nothing was revoked.")
+        raise typer.Exit(1)
 
 
 def passwd(

@@ -83,3 +83,12 @@ def api_keys(context: typer.Context, incomplete: str) -> Candidates:
         incomplete,
         lambda client: [(item["id"], item["label"]) for item in client.api_keys() if item["status"] == "active"],
     )
+
+
+def tokens(context: typer.Context, incomplete: str) -> Candidates:
+    """Ids of tokens that are in use, with their labels."""
+    return _ask(
+        context,
+        incomplete,
+        lambda client: [(item["id"], item["label"]) for item in client.tokens() if item["status"] == "active"],
+    )

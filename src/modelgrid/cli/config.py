@@ -1,4 +1,4 @@
-"""`modelgrid config …`: the file. Keys and users are in `access`."""
+"""`modelgrid config …`: the file. Keys and users are in `access`, tokens in `token`."""
 
 import difflib
 import json
@@ -16,6 +16,7 @@ from modelgrid.cli.access import register_access
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import console, json_text, print_json, say, show
 from modelgrid.cli.session import Session
+from modelgrid.cli.token import register_token
 from modelgrid.config.change import changes
 from modelgrid.config.file import dump, load_config, parse_config, read_text, rewrite, set_value, write_atomically
 from modelgrid.config.keys import NO_REGISTRY
@@ -31,9 +32,10 @@ Key = Annotated[str, typer.Argument(help="Dotted path, for example api.port.")]
 
 
 def register(app: typer.Typer) -> None:
-    noun = new_noun("Configuration, API keys and users.")
+    noun = new_noun("Configuration, API keys, tokens and users.")
     verbs(noun, show=show_config, get=get_value, set=set_key, init=init, validate=validate, schema=schema)
     register_access(noun)
+    register_token(noun)
     app.add_typer(noun, name="config")
 
 

@@ -25,7 +25,7 @@ COMMANDS = {
     "container": ("container", "Show, start, stop, restart, remove and follow deployments."),
     "model": ("model", "The catalog of models that can be deployed."),
     "gpu": ("gpu", "GPUs and their drivers."),
-    "config": ("config", "Configuration, API keys and users."),
+    "config": ("config", "Configuration, API keys, tokens and users."),
     "service": ("service", "The daemon as a systemd service."),
 }
 """Each command's module in this package, which adds it with `register(app)`, and its line in the help."""

@@ -214,6 +214,16 @@ class ModelGridClient:
     def revoke_api_key(self, key: str) -> dict[str, Any]:
         return self._call("DELETE", f"/apikeys/{_part(key)}")
 
+    def tokens(self) -> list[dict[str, Any]]:
+        return self._items("/tokens")
+
+    def generate_token(self, label: str, **wish: Any) -> dict[str, Any]:
+        """`wish`: `role`, `expires_at`."""
+        return self._call("POST", "/tokens", body={"label": label, **wish})
+
+    def revoke_token(self, token: str) -> dict[str, Any]:
+        return self._call("DELETE", f"/tokens/{_part(token)}")
+
     def set_password(self, user: str, password: str) -> None:
         self._call("PUT", f"/users/{_part(user)}/password", body={"password": password})
 

@@ -91,3 +91,21 @@ class Session:
     """Address it was opened from."""
     agent: str = ""
     """What the browser called itself, for people to tell sessions apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """A credential of the console API for scripts. The secret itself is shown once and never stored."""
+
+    id: str
+    label: str
+    prefix: str
+    """The beginning of the secret, for people to tell tokens apart."""
+    digest: str
+    """SHA-256 of the whole secret, hex."""
+    role: Role
+    created_at: float
+    created_by: str = ""
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    last_used_at: float | None = None

@@ -12,6 +12,7 @@ class Subject(StrEnum):
     NODE = "node"
     GPU = "gpu"
     KEY = "key"
+    TOKEN = "token"  # noqa: S105  a word of the API
     USER = "user"
     CATALOG = "catalog"
     DAEMON = "daemon"

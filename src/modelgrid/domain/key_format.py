@@ -1,4 +1,5 @@
-"""How the secret of an API key is written: `mg-`, 32 base62 characters, a checksum of 6.
+"""How the secret of an API key is written: `mg-`, 32 base62 characters, a checksum of 6. Tokens of the console API
+begin with `mgt-` instead.
 
 The checksum lets secret scanners rule out look-alikes, and lets a gateway refuse a mistyped key without looking it up.
 It protects nothing: the 190 random bits do.
@@ -8,6 +9,8 @@ import string
 import zlib
 
 PREFIX = "mg-"
+TOKEN_PREFIX = "mgt-"  # noqa: S105  how tokens begin
+SECRET_BITS = 192
 SECRET_CHARACTERS = 32
 """Of base62: 190 bits, so that a fast hash is enough to store it."""
 CHECKSUM_CHARACTERS = 6
@@ -31,10 +34,10 @@ _PAIRS = tuple(base62(number, 2).encode() for number in range(62 * 62))
 """Two digits at a time: every request of the data plane is checked."""
 
 
-def make_secret(randomness: int) -> str:
-    """Return the secret that the 192 random bits of `randomness` give."""
+def make_secret(randomness: int, prefix: str = PREFIX) -> str:
+    """Return the secret that the `SECRET_BITS` random bits of `randomness` give."""
     body = base62(randomness, SECRET_CHARACTERS)
-    return PREFIX + body + base62(zlib.crc32(body.encode()), CHECKSUM_CHARACTERS)
+    return prefix + body + base62(zlib.crc32(body.encode()), CHECKSUM_CHARACTERS)
 
 
 def is_well_formed(secret: bytes) -> bool:

@@ -7,7 +7,7 @@ not answer, `NotFound` and `Conflict` as said. All calls are coroutines that nev
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from modelgrid.domain.access import ApiKey, Session, User
+from modelgrid.domain.access import AccessToken, ApiKey, Session, User
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -96,6 +96,23 @@ class Store(Protocol):
         ...
 
     async def touch_api_keys(self, last_used: Mapping[str, float]) -> None:
+        """Advance `last_used_at` (never backwards); unknown ids are ignored."""
+        ...
+
+    # access tokens
+    async def access_tokens(self) -> tuple[AccessToken, ...]:
+        """Oldest first."""
+        ...
+
+    async def add_access_token(self, token: AccessToken, *, events: Sequence[Event] = ()) -> None:
+        """Raises `Conflict` when the id exists."""
+        ...
+
+    async def revoke_access_token(self, token_id: str, at: float, *, events: Sequence[Event] = ()) -> AccessToken:
+        """Revoking twice keeps the first time. Raises `NotFound`."""
+        ...
+
+    async def touch_access_tokens(self, last_used: Mapping[str, float]) -> None:
         """Advance `last_used_at` (never backwards); unknown ids are ignored."""
         ...
 

@@ -5,16 +5,15 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from modelgrid.domain.access import ApiKey, KeyLimits
-from modelgrid.domain.errors import InvalidInput, NotFound
 from modelgrid.domain.event import Subject
-from modelgrid.domain.key_format import base62, make_secret
+from modelgrid.domain.key_format import SECRET_BITS, base62, make_secret
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
+from modelgrid.services.credentials import checked_label, resolve
 from modelgrid.services.events import EventMaker, Notifier
 
 SHOWN_CHARACTERS = 8
-MAX_LABEL = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,14 +47,8 @@ class ApiKeyService:
         self, label: str, *, by: str, expires_at: float | None = None, limits: KeyLimits | None = None
     ) -> NewKey:
         """Make a key. Raises `InvalidInput` for a label that is empty, too long or not printable."""
-        label = label.strip()
-        if not label or len(label) > MAX_LABEL or not label.isprintable():
-            raise InvalidInput(
-                f"A label has 1 to {MAX_LABEL} printable characters.",
-                fix="Name who or what uses the key.",
-                path="label",
-            )
-        secret = make_secret(self._secrets.integer(192))
+        label = checked_label(label)
+        secret = make_secret(self._secrets.integer(SECRET_BITS))
         key = ApiKey(
             id=f"key-{base62(self._secrets.integer(60), 10)}",
             label=label,
@@ -71,20 +64,9 @@ class ApiKeyService:
         self.changed.notify()
         return NewKey(key=key, secret=secret)
 
-    def resolve(self, text: str) -> ApiKey:
-        """Return the key with the id, or the only one with the label or prefix `text`. Raises `NotFound`."""
-        if key := self._keys.get(text):
-            return key
-        matches = [key for key in self._keys.values() if text in {key.label, key.prefix}]
-        if len(matches) == 1:
-            return matches[0]
-        said = (
-            f"{len(matches)} keys are called {text!r}; name one by its id." if matches else f"There is no key {text!r}."
-        )
-        raise NotFound(said, fix="`modelgrid config apikey list` shows the ids.")
-
     async def revoke(self, text: str, *, by: str) -> ApiKey:
-        key = self.resolve(text)
+        """Revoke the key with the id, or the only one with the label or prefix `text`. Raises `NotFound`."""
+        key = resolve(self._keys.values(), text, noun="key", listed_by="modelgrid config apikey list")
         event = self._event(key.id, "key_revoked", f"API key {key.label!r} ({key.prefix}…) revoked", by=by)
         revoked = await self._store.revoke_api_key(key.id, self._clock.now(), events=[event])
         self._keys[key.id] = revoked

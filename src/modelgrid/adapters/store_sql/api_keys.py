@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, or_, select, update
+from sqlalchemy import Connection, Row, select
 
-from modelgrid.adapters.store_sql import events
+from modelgrid.adapters.store_sql import credentials, events
 from modelgrid.adapters.store_sql.codec import Decoder, encode
 from modelgrid.adapters.store_sql.tables import api_keys
 from modelgrid.adapters.store_sql.upsert import insert_into
@@ -39,8 +39,7 @@ def add(db: Connection, key: ApiKey, facts: Sequence[Event]) -> None:
 
 
 def revoke(db: Connection, key_id: str, at: float, facts: Sequence[Event]) -> ApiKey:
-    statement = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None)).values(revoked_at=at)
-    if db.execute(statement).rowcount > 0:
+    if credentials.revoke(db, api_keys, key_id, at):
         events.append(db, facts)
     row = db.execute(select(api_keys).where(api_keys.c.id == key_id)).one_or_none()
     if row is None:
@@ -49,16 +48,7 @@ def revoke(db: Connection, key_id: str, at: float, facts: Sequence[Event]) -> Ap
 
 
 def touch(db: Connection, last_used: Mapping[str, float]) -> None:
-    statement = (
-        update(api_keys)
-        .where(
-            api_keys.c.id == bindparam("key_id"),
-            or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("at")),
-        )
-        .values(last_used_at=bindparam("at"))
-    )
-    # In one order for every writer, so that two of them never wait for each other's rows.
-    db.execute(statement, [{"key_id": key_id, "at": last_used[key_id]} for key_id in sorted(last_used)])
+    credentials.touch(db, api_keys, last_used)
 
 
 def _key(row: Row[Any]) -> ApiKey:

@@ -3,12 +3,22 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from modelgrid.adapters.store_sql import api_keys, deployments, history, nodes, sessions, settings, targets, users
+from modelgrid.adapters.store_sql import (
+    access_tokens,
+    api_keys,
+    deployments,
+    history,
+    nodes,
+    sessions,
+    settings,
+    targets,
+    users,
+)
 from modelgrid.adapters.store_sql import events as timeline
 from modelgrid.adapters.store_sql.database import Database
 from modelgrid.adapters.store_sql.engine import make_engine
 from modelgrid.adapters.store_sql.schema import ensure_schema
-from modelgrid.domain.access import ApiKey, Session, User
+from modelgrid.domain.access import AccessToken, ApiKey, Session, User
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -107,6 +117,20 @@ class SqlStore(Store):
     async def touch_api_keys(self, last_used: Mapping[str, float]) -> None:
         if last_used:
             await self._database.write(api_keys.touch, dict(last_used))
+
+    # access tokens
+    async def access_tokens(self) -> tuple[AccessToken, ...]:
+        return await self._database.read(access_tokens.all_of_them)
+
+    async def add_access_token(self, token: AccessToken, *, events: Sequence[Event] = ()) -> None:
+        await self._database.write(access_tokens.add, token, events)
+
+    async def revoke_access_token(self, token_id: str, at: float, *, events: Sequence[Event] = ()) -> AccessToken:
+        return await self._database.write(access_tokens.revoke, token_id, at, events)
+
+    async def touch_access_tokens(self, last_used: Mapping[str, float]) -> None:
+        if last_used:
+            await self._database.write(access_tokens.touch, dict(last_used))
 
     # users
     async def users(self) -> tuple[User, ...]:

@@ -6,7 +6,7 @@ same field inside the body. Times are seconds since the epoch.
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """Revision id of the newest migration. Equal means that nothing has to be migrated, and alembic is not loaded."""
 
 VERSION_TABLE = "modelgrid_schema"
@@ -85,6 +85,16 @@ sessions = Table(
     Column("last_seen_at", Double, nullable=False),
     Column("body", Text, nullable=False),
     Index("sessions_user", "user_name"),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("digest", String, nullable=False, unique=True),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+    Column("body", Text, nullable=False),
 )
 
 node_status = Table(
