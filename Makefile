@@ -88,6 +88,9 @@ bench: setup-dev ## Measure the gateway beside its peers; ARGS="--quick", "--pee
 screenshots: console-check browser ## Write docs/images of every view of the console
 	@$(BIN)/python docs/images/console.py $(ARGS)
 
+soak: setup-dev ## Half an hour of mixed load with kills on one gateway; SOAK_SECONDS=1800
+	@SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -q -s --timeout 7200 tests/faults/test_gateway_soak.py
+
 docs: setup ## Write docs/reference anew from the code
 	@$(BIN)/python docs/generate.py
 

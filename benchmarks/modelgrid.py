@@ -49,6 +49,7 @@ class ModelGrid:
         self._place = place
         self._folder = place.folder / NAME
         self._link = ControlLink(self._folder / "control.sock", lambda _: None)
+        self._board = os.memfd_create("board")
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -68,11 +69,13 @@ class ModelGrid:
             argv = [
                 sys.executable, "-m", "modelgrid.gateway", "--index", "0", "--fd", str(listening.fileno()),
                 "--link", str(self._folder / "control.sock"), "--cache", str(self._folder / "routing.msgpack"),
+                "--board", str(self._board),
             ]  # fmt: skip
             with (self._folder / "gateway.log").open("wb") as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *pinned(self._place.core, argv),
-                    stdout=log, stderr=log, pass_fds=[listening.fileno()], cwd=self._folder, env=os.environ,
+                    stdout=log, stderr=log, pass_fds=[listening.fileno(), self._board],
+                    cwd=self._folder, env=os.environ,
                 )  # fmt: skip
 
     async def stop(self) -> None:
@@ -80,3 +83,4 @@ class ModelGrid:
             self._process.terminate()
             await self._process.wait()
         await self._link.close()
+        os.close(self._board)

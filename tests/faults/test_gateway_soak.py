@@ -1,0 +1,28 @@
+"""Mixed load with kills among it; see `gateway_soak.py`. `make soak` runs half an hour of it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from gateway_soak import CLIENTS, REPLICAS, WRONG_SHOWN, soak
+
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 45)
+KEPT = REPLICAS * CLIENTS
+"""Connections to replicas that may wait in the pools."""
+RSS_GROWTH_BYTES = 8_000_000
+"""Between the second third and the last: noise of the allocator, not a leak of requests."""
+
+
+@pytest.mark.timeout(SECONDS * 2 + 120)
+async def test_mixed_load_with_kills(tmp_path: Path) -> None:
+    found = await soak(tmp_path, SECONDS)
+    print(f"soak: {found}")
+    assert found.wrong == [], "\n".join(found.wrong[:WRONG_SHOWN])
+    assert found.counts["kills"] >= int(SECONDS // 30)  # one every 20 s, and a moment until the next engine is up
+    assert found.counts["whole"] > 10 * SECONDS
+    assert found.counts["streamed"] > 5 * SECONDS
+    assert found.counts["cancelled"] > SECONDS
+    assert found.descriptors[1] - found.descriptors[0] <= KEPT + 2
+    assert found.threads[1] - found.threads[0] <= 2
+    third = len(found.rss) // 3
+    assert max(found.rss[2 * third :]) - max(found.rss[third : 2 * third]) <= RSS_GROWTH_BYTES
