@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelgrid.gateway import board as module
+from modelgrid.gateway.__main__ import _shared_board
 from modelgrid.gateway.board import Board, BoardError, tag_of
 
 TAG = tag_of("key", "k")
@@ -158,6 +159,17 @@ def test_a_full_page_forgets_what_was_full_for_the_longest(descriptor: int, monk
         board.add(record, 1)
     with pytest.raises(BoardError):
         board.record(tag_of("key", "another"))
+
+
+def test_a_page_of_another_version_is_left_alone(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    Board(descriptor, 2)
+    Board(descriptor, 2)
+    with pytest.raises(BoardError, match="another version"):
+        Board(descriptor, 3)
+    monkeypatch.setattr(module, "_LAYOUT", 2)
+    with pytest.raises(BoardError, match="another version"):
+        Board(descriptor, 2)
+    assert _shared_board(descriptor, 2).size == Board.private().size, "serving goes on with a page of its own"
 
 
 def test_all_slots_taken(descriptor: int) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import uvloop
 
-from modelgrid.gateway.board import Board
+from modelgrid.gateway.board import Board, BoardError
 from modelgrid.gateway.log_format import LineFormatter
 from modelgrid.gateway.log_lines import LineKeeper
 from modelgrid.gateway.server import GatewayServer
+
+log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 50_000
 """Objects between two collections. Requests leave no cycles behind, so the default of 700 only costs time."""
@@ -51,6 +53,15 @@ def _say_ready() -> None:
             pipe.write("ready\n")
 
 
+def _shared_board(descriptor: int, workers: int) -> Board:
+    """Return the page that all workers share, or one of this process alone where that cannot be."""
+    try:
+        return Board(descriptor, workers)
+    except BoardError as error:
+        log.warning("%s: limits and figures are this process's alone until the daemon is started anew", error)
+        return Board.private()
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal ends it; return the exit code."""
     arguments = _arguments(argv)
@@ -66,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     gc.freeze()
 
     async def serve() -> None:
-        board = Board(arguments.board, arguments.workers)
+        board = _shared_board(arguments.board, arguments.workers)
         await GatewayServer(arguments.index, listening, board, arguments.link, arguments.cache, _say_ready, lines).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -27,8 +27,12 @@ RECORDS = 65536
 """Keys with limits, models and replicas together. Untouched ones cost no memory."""
 _HEADER_CELLS = 160
 _CELL = 8
+_LAYOUT = 1
+"""Counted up whenever anything here or in `figures` is laid out otherwise: gateways of another version may be replacing
+these, and the page outlives both."""
 _USED = 0
 """Header cell: records given out so far. The cells after it: pid of each slot's process, 0 when it is free."""
+_LAYOUT_CELL = _HEADER_CELLS - 1
 _REQUESTS, _TOKENS, _COLUMNS = 1, 2, 3
 _ALLOCATION = RECORDS
 """Lock of `_USED`, beside those of the records."""
@@ -46,7 +50,10 @@ class Board:
     """One process's hold on the page. For use in one thread; `join` comes first."""
 
     def __init__(self, descriptor: int, workers: int) -> None:
-        """`descriptor`: of a memory file that all gateways of the daemon share; all give the same `workers`."""
+        """`descriptor`: of a memory file that all gateways of the daemon share; all give the same `workers`.
+
+        Raises BoardError when a gateway of another version has laid it out.
+        """
         self.descriptor = descriptor
         self._slots = 2 * workers + 2  # while they are being replaced, there are two of each
         self._stride = _COLUMNS + self._slots
@@ -58,6 +65,10 @@ class Board:
         view = memoryview(self._page)
         self._whole = view.cast("q")
         self._real = view.cast("d")
+        layout = _LAYOUT << 32 | self._stride
+        if self._whole[_LAYOUT_CELL] not in (0, layout):
+            raise BoardError("the shared page was laid out by another version")
+        self._whole[_LAYOUT_CELL] = layout
         self._known: dict[int, int] = {}
         self._seen = 0
         self.ended_slot = self._slots
