@@ -45,6 +45,9 @@ from modelgrid.services.launches import Launches
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.login_throttle import LoginThrottle
 from modelgrid.services.logs.store import LogStore
+from modelgrid.services.metrics.exposition import exposition
+from modelgrid.services.metrics.scraper import Scraper
+from modelgrid.services.metrics.service import MetricsService
 from modelgrid.services.node import LocalNode
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.passwords import Passwords
@@ -177,6 +180,8 @@ class Assembly:
         self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
         self.logs, self.live, self.probe = base.logs, LiveFacts(), ReadinessProbe()
+        self.started_at = clock.now()
+        self.metrics = MetricsService(self.registry, self.nodes, Scraper(self.registry, clock), clock)
         self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
         self.local = LocalNode(
             name=NodeName(config.node_name or socket.gethostname()),
@@ -233,6 +238,18 @@ class Assembly:
         """Return the nodes of the cluster: this one."""
         return (self.local.read(self.node_status.of(self.local.name), self.base.clock.now()),)
 
+    def metrics_text(self) -> str:
+        """Return control's part of `/metrics`."""
+        return exposition(
+            nodes=self.nodes(),
+            targets=self.targets.all(),
+            deployments=self.registry.all(),
+            figures=self.metrics.scraper.figures,
+            started_at=self.started_at,
+            log_problem=bool(self.logs.problem),
+            now=self.base.clock.now(),
+        )
+
     @property
     def cache_dir(self) -> Path:
         return model_cache_dir(self.base.config, self.base.arguments.state_dir)
@@ -254,6 +271,11 @@ class Assembly:
         lines = GatewayLines(self.logs)
         lines.know()
         self.gateways.on_report(lines.take)
+        self.gateways.on_report(self.metrics.take_report)
+        self.gateways.control_metrics = self.metrics_text
+        self.gateways.kv_blocks = self.metrics.kv_blocks
+        self.metrics.scraper.on_first_reading(lambda _: self.gateways.republish())
+        stack.push_async_callback(self.metrics.scraper.close)
         await self.gateways.start()
         stack.push_async_callback(self.gateways.close)
         stack.push_async_callback(self.probe.close)
@@ -272,6 +294,8 @@ class Assembly:
             self.gateways.run(),
             self.sessions.run(),
             self.tokens.run(),
+            self.metrics.run(),
+            self.metrics.scraper.run(),
             self.base.gpus.run(),
             self.keepers.sweep_regularly(),
         )

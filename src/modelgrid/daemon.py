@@ -183,6 +183,7 @@ def _services(
         tokens=assembly.tokens,
         catalog=assembly.catalog,
         logs=assembly.logs,
+        metrics=assembly.metrics,
         live=assembly.live,
         nodes=assembly.nodes,
         node_status=assembly.node_status,

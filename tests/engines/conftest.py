@@ -7,6 +7,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "setup"))
+sys.path.insert(0, str(HERE.parent / "integration"))
 
 from engines_bed import EnginesInfo, set_up  # noqa: E402  (it lies beside the scripts it calls)
 

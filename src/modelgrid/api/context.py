@@ -23,6 +23,7 @@ from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.logs.store import LogStore
+from modelgrid.services.metrics.service import MetricsService
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.registry import DeploymentRegistry
@@ -53,6 +54,7 @@ class Services:
     tokens: TokenService
     catalog: CatalogService
     logs: LogStore
+    metrics: MetricsService
     live: LiveFacts
     nodes: Callable[[], Sequence[Node]]
     node_status: NodeStatusService

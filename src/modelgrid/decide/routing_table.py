@@ -54,6 +54,14 @@ def model_routes(
     return tuple(sorted(routes, key=lambda route: route.id))
 
 
+def with_cache_blocks(routes: Sequence[ModelRoute], blocks: Callable[[str], int | None]) -> tuple[ModelRoute, ...]:
+    """Return the routes with what `blocks` knows of each replica's KV cache."""
+    return tuple(
+        replace(route, replicas=tuple(replace(item, cache_blocks=blocks(item.id)) for item in route.replicas))
+        for route in routes
+    )
+
+
 def _route(
     model: str,
     deployments: Sequence[Deployment],

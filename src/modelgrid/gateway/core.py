@@ -35,6 +35,8 @@ class Core:
         self.started_at = time.time()
         self.table: RoutingTable | None = None
         """The newest table; None until control or the cache gave one."""
+        self.heard_control_at: float | None = None
+        """Loop time of the newest table that came over the link."""
         self.settings = GatewaySettings()
         self.keys = KeyRing()
         self.counters = Counters()

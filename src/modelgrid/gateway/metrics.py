@@ -4,6 +4,7 @@ import asyncio
 import resource
 from typing import TYPE_CHECKING
 
+from modelgrid.gateway.control_part import control_part
 from modelgrid.gateway.counters import CANCELLED, Cell, Histogram
 from modelgrid.gateway.sheet import Sheet, Value, labels, text_of
 
@@ -15,12 +16,7 @@ _PAGE = resource.getpagesize()
 
 def exposition(core: "Core") -> bytes:
     """Return the whole page."""
-    text = text_of(core.figures.total())
-    if core.table is not None and core.table.control_metrics:
-        text += core.table.control_metrics
-        if not text.endswith("\n"):
-            text += "\n"
-    return text.encode()
+    return (text_of(core.figures.total()) + control_part(core)).encode()
 
 
 def sheet_of(core: "Core") -> Sheet:

@@ -121,6 +121,7 @@ class GatewayServer:
             log.info("serving with the saved routing table, generation %d", table.generation)
 
     def _take_table(self, table: RoutingTable) -> None:
+        self._core.heard_control_at = self._core.loop.time()
         if self._core.apply(table):
             self._save_soon()
             self._announce()

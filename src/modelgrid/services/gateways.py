@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from modelgrid.config.model import ApiConfig
-from modelgrid.decide.routing_table import model_routes
+from modelgrid.decide.routing_table import model_routes, with_cache_blocks
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.model import CatalogEntry
@@ -65,11 +65,19 @@ class GatewayService:
         self._load_seconds: dict[str, float] = {}
         """How long the last load of each model took; kept when its deployments are gone."""
         self._trouble = ""
+        self.control_metrics: Callable[[], str] = str
+        """Makes control's part of `/metrics`."""
+        self.kv_blocks: Callable[[DeploymentId], int | None] = lambda _: None
+        """What is known of the KV cache of an engine."""
         self._listeners: list[Callable[[GatewayReport], None]] = []
 
     def on_report(self, listener: Callable[[GatewayReport], None]) -> None:
         """Call `listener` with each report as it comes, on the event loop. It must not block or raise."""
         self._listeners.append(listener)
+
+    def republish(self) -> None:
+        """Something that is in the table changed."""
+        self._changed.set()
 
     def configure(self, api: ApiConfig, *, auto_deploy: bool) -> None:
         """Serve by other settings from the next table on, which goes out at once."""
@@ -162,9 +170,10 @@ class GatewayService:
         return RoutingTable(
             epoch=self._epoch,
             generation=self._generation,
-            models=models,
+            models=with_cache_blocks(models, lambda replica: self.kv_blocks(DeploymentId(replica))),
             keys=keys,
             settings=self._settings,
+            control_metrics=self.control_metrics(),
         )
 
     def _take_report(self, report: GatewayReport) -> None:

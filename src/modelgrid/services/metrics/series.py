@@ -1,0 +1,111 @@
+"""All series that are kept, by metric and what they are about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from modelgrid.domain.metric import METRIC, Metric
+from modelgrid.services.metrics.ring import COARSE_SECONDS, COARSE_STEP, FINE_SECONDS, Ring
+
+MOST_SERIES = 4_000
+"""84 MB after a day, if all of them live so long; 20 nodes × 8 GPUs × 50 deployments of 50 models make about 1,900."""
+POINTS = 600
+"""Of a series, when no step is asked for."""
+MOST_POINTS = 10_000
+
+Labels = tuple[str, ...]
+"""Values, in the order of the metric's label names."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One series with its values at the times asked for."""
+
+    metric: Metric
+    labels: Mapping[str, str]
+    values: tuple[float | None, ...]
+
+
+class SeriesStore:
+    """One event loop."""
+
+    def __init__(self) -> None:
+        self._series: dict[str, dict[Labels, Ring]] = {name: {} for name in METRIC}
+        self._count = 0
+        self._full = False
+
+    def put(self, name: str, labels: Labels, second: int, value: float | None) -> None:
+        """Keep a value; `None` is a gap."""
+        if value is None:
+            return
+        group = self._series[name]
+        ring = group.get(labels)
+        if ring is None:
+            if self._count >= MOST_SERIES and not self._make_room(second):
+                return
+            ring = group[labels] = Ring(METRIC[name].scale)
+            self._count += 1
+        ring.put(second, value)
+
+    def latest(self, name: str, labels: Labels, second: int, within: int = 5) -> float | None:
+        """Return the newest value that is at most `within` seconds old."""
+        ring = self._series[name].get(labels)
+        if ring is None or ring.last < second - within:
+            return None
+        return ring.values((ring.last,), 1)[0]
+
+    def find(self, name: str, wanted: Mapping[str, str], times: range) -> list[Found]:
+        """Return the series of a metric whose labels are as `wanted` says, in the order of their labels."""
+        metric = METRIC[name]
+        found = []
+        for labels, ring in sorted(self._series[name].items()):
+            named = dict(zip(metric.labels, labels, strict=True))
+            if all(named.get(label) == value for label, value in wanted.items()):
+                found.append(Found(metric=metric, labels=named, values=tuple(ring.values(times, times.step))))
+        return found
+
+    def forget_old(self, second: int) -> None:
+        """Drop the series that have nothing of the last day."""
+        self._drop(second - COARSE_SECONDS)
+
+    def size(self) -> int:
+        """Return the bytes of all values."""
+        return sum(ring.size() for group in self._series.values() for ring in group.values())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _make_room(self, second: int) -> bool:
+        """Drop what has ended; return whether there is room now."""
+        self._drop(second - FINE_SECONDS)
+        if self._count < MOST_SERIES:
+            return True
+        if not self._full:
+            self._full = True
+            log.warning("no further metric series are kept", series=self._count)
+        return False
+
+    def _drop(self, before: int) -> None:
+        for group in self._series.values():
+            for labels in [labels for labels, ring in group.items() if ring.last < before]:
+                del group[labels]
+                self._count -= 1
+                self._full = False
+
+
+def times_for(since: float, until: float, step: int | None, now: float) -> range:
+    """Return the times of the points, at multiples of the step, so that all series have the same ones.
+
+    Without a step it is the smallest that gives at most `POINTS`. What reaches further back than 15 minutes is kept
+    every 10 s: a finer step becomes ten."""
+    length = max(1.0, until - since)
+    if step is None:
+        step = max(1, -int(-length // POINTS))
+    step = max(step, -int(-length // MOST_POINTS))
+    if since < now - FINE_SECONDS or step >= COARSE_STEP:
+        step = max(1, -(-step // COARSE_STEP)) * COARSE_STEP
+    first = int(since) // step * step
+    return range(first, int(until) + 1, step)

@@ -1,0 +1,186 @@
+"""Series in bounded memory, and what reports and scrapes become."""
+
+import math
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+
+from modelgrid.domain.metric import METRIC
+from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, GatewayReport, Series
+from modelgrid.services.metrics import series as series_module
+from modelgrid.services.metrics.engine import EngineFigures, Histogram, Reading, parse
+from modelgrid.services.metrics.ring import COARSE_SECONDS, FINE_SECONDS, Ring
+from modelgrid.services.metrics.series import SeriesStore, times_for
+from modelgrid.services.metrics.traffic import FLEET, Traffic
+from modelgrid.simulator.metrics import EngineMetrics
+from modelgrid.simulator.settings import parse_settings
+
+T = 1_800_000_000
+
+
+def test_seconds_then_tens() -> None:
+    ring = Ring()
+    for second in range(T, T + 2_000):
+        ring.put(second, float(second - T))
+    newest = T + 1_999
+    assert ring.values(range(newest - 2, newest + 3), 1) == [1997.0, 1998.0, 1999.0, None, None]
+    assert ring.values([newest - FINE_SECONDS], 1) == [None], "seconds are kept for 15 minutes"
+    assert ring.values([T, T + 1_000], 10) == [pytest.approx(4.5, rel=1e-3), pytest.approx(1004.5, rel=1e-3)]
+    assert ring.values([T + 1_990], 10) == [pytest.approx(1994.5)], "the last ten, as far as they are known"
+    assert ring.values([T, T + 60], 60) == [pytest.approx(29.5, rel=1e-3), pytest.approx(89.5, rel=1e-3)]
+
+
+def test_gaps_stay_gaps() -> None:
+    ring = Ring()
+    for second in (T, T + 1, T + 5, T + 700, T + 3_000):
+        ring.put(second, 1.0)
+    assert ring.values(range(T + 2_998, T + 3_002), 1) == [None, None, 1.0, None]
+    assert ring.values(range(T + 2_101, T + 2_998), 1) == [None] * 897, "what stood there an age ago is gone"
+    assert ring.values([T, T + 10, T + 700], 10) == [1.0, None, 1.0]
+    ring.put(T + 2_999, 5.0)
+    ring.put(T + 3_001, math.nan)
+    assert ring.values(range(T + 2_999, T + 3_002), 1) == [None, 1.0, None], "late and senseless values are left out"
+
+
+def test_a_day_is_kept_and_bounded() -> None:
+    ring = Ring()
+    for second in range(T, T + 3 * COARSE_SECONDS, 10):
+        ring.put(second, 1.0)
+    end = T + 3 * COARSE_SECONDS
+    kept = ring.values(range(end - COARSE_SECONDS, end, 10), 10)
+    assert kept == [1.0] * 8_640
+    assert ring.size() <= 22_000
+    assert ring.values([end - COARSE_SECONDS - 7_300], 10) == [None]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("gpu_vram_used_bytes", 85_899_345_920.0),
+        ("requests_per_second", 0.3),
+        ("output_tokens_per_second", 1_500_000.0),
+        ("latency_p99_seconds", 320.0),
+    ],
+)
+def test_sixteen_bits_are_enough(name: str, value: float) -> None:
+    ring = Ring(METRIC[name].scale)
+    for second in range(T, T + 1_000, 10):
+        ring.put(second, value)
+    assert ring.values([T], 10) == [pytest.approx(value, rel=1e-3)]
+
+
+def test_memory_of_a_fleet() -> None:
+    """20 nodes × 8 GPUs × 50 deployments of 50 models, an hour of it."""
+    about: dict[tuple[str, ...], list[tuple[str, ...]]] = {
+        (): [()],
+        ("model",): [(f"m-{number}",) for number in range(50)],
+        ("deployment", "model"): [(f"d-{number}", f"m-{number}") for number in range(50)],
+        ("node", "gpu"): [(f"node-{node}", f"nvidia-{gpu}") for node in range(20) for gpu in range(8)],
+    }
+    every = [(name, labels) for name, metric in METRIC.items() for labels in about[metric.labels]]
+    tracemalloc.start()
+    store = SeriesStore()
+    for second in range(T, T + 3_600, 120):
+        for name, labels in every:
+            store.put(name, labels, second, 1.0)
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    day = len(every) * (FINE_SECONDS * 4 + 25 * 720)
+    print(f"\n{len(store)} series: {used / 1e6:.1f} MB after an hour, {day / 1e6:.0f} MB of values after a day")
+    assert len(store) == len(every) < series_module.MOST_SERIES
+    assert used < 15e6
+    assert day < 50e6
+
+
+def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series_module, "MOST_SERIES", 10)
+    store = SeriesStore()
+    for number in range(20):
+        store.put("model_queued", (f"m-{number}",), T, 1.0)
+    assert len(store) == 10
+    store.put("model_queued", ("m-new",), T + FINE_SECONDS + 1, 1.0)
+    assert [dict(found.labels) for found in store.find("model_queued", {}, range(T, T + 1))] == [{"model": "m-new"}]
+
+
+@pytest.mark.parametrize(
+    ("since", "step", "expected"),
+    [(T - 60, None, 1), (T - 900, None, 2), (T - 3_600, None, 10), (T - 86_400, None, 150), (T - 3_600, 1, 10),
+     (T - 60, 7, 7), (T - 60, 15, 20)],
+)  # fmt: skip
+def test_steps(since: float, step: int | None, expected: int) -> None:
+    times = times_for(since, T, step, T)
+    assert times.step == expected
+    assert all(time % expected == 0 for time in times)
+    assert times[0] <= since
+    assert len(times) <= 602
+
+
+def report(requests: int, buckets: dict[int, int], **more: object) -> GatewayReport:
+    counts = tuple(buckets.get(index, 0) for index in range(len(LATENCY_BUCKETS_SECONDS) + 1))
+    cell = Series(
+        model="m", replica="d", key="k", status="2xx", requests=requests, output_tokens=requests * 10,
+        first_byte_buckets=counts, duration_buckets=counts,
+    )  # fmt: skip
+    broken = replace(cell, status="5xx", replica="", requests=requests // 10, output_tokens=0)
+    return replace(
+        GatewayReport(gateway="0", pid=1, started_at=1.0, epoch="e", generation=1, series=(cell, broken)), **more
+    )
+
+
+def test_rates_of_reports() -> None:
+    traffic = Traffic()
+    assert traffic.flows(0.0)[FLEET].requests_per_second == 0.0
+    traffic.take(report(1_000, {3: 1_000}), 100.0)
+    assert traffic.flows(100.1)[FLEET].requests_per_second == 0.0, "what was before this control is not of now"
+    traffic.take(report(1_100, {3: 1_100}), 102.0)
+    traffic.take(report(1_100, {3: 1_100}), 102.05)
+    flows = traffic.flows(102.5)
+    assert flows[FLEET].requests_per_second == pytest.approx(55.0)
+    assert flows[FLEET].errors_per_second == pytest.approx(5.0)
+    assert flows["model", "m"].output_tokens_per_second == pytest.approx(500.0)
+    assert flows["deployment", "d"].requests_per_second == pytest.approx(50.0)
+    assert flows["deployment", "d"].latency[0] == pytest.approx(0.0375)
+    traffic.take(report(500, {5: 500}, pid=2), 102.6)
+    traffic.take(report(520, {5: 520}, pid=2), 103.6)
+    traffic.take(report(1_100, {3: 1_100}), 103.6)
+    flows = traffic.flows(104.0)
+    assert flows["deployment", "d"].requests_per_second == pytest.approx(20.0), "the other process is idle now"
+    assert flows["deployment", "d"].latency[2] is not None
+    assert traffic.flows(120.0)[FLEET].requests_per_second == 0.0
+    assert traffic.reports(120.0) == ()
+
+
+def test_a_page_of_the_engine() -> None:
+    engine = EngineMetrics(parse_settings(["serve", "some/model", "--max-model-len", "1024"])[0])
+    for _ in range(3):
+        engine.first_token.observe(0.05)
+        engine.e2e.observe(0.9)
+    engine.prompt_tokens, engine.generation_tokens = 30, 300
+    text = engine.text(running=2, waiting=1, cache_usage=0.25, queries=0, hits=0).decode()
+    reading = parse(text)
+    assert (reading.running, reading.waiting, reading.kv_cache_ratio) == (2, 1, 0.25)
+    assert (reading.input_tokens, reading.output_tokens) == (30, 300)
+    assert sum(reading.first_token.counts) == sum(reading.latency.counts) == 3
+    assert reading.latency.quantiles()[0] == pytest.approx(0.9, abs=0.1)
+    assert reading.kv_blocks == 4 * 1024 // 16
+    assert reading.kv_block_tokens == 16
+    assert parse("nothing of ours 1\n") == Reading()
+    with pytest.raises(ValueError, match=r".+"):
+        parse('vllm:num_requests_running{engine="0" 1\n')
+
+
+def test_figures_of_an_engine_that_is_started_anew() -> None:
+    figures = EngineFigures()
+    bounds = (1.0, 2.0)
+    for second in range(400):
+        counts = (float(second), 0.0, 0.0)
+        figures.take(Reading(output_tokens=second * 5.0, latency=Histogram(bounds, counts)), float(second))
+    assert figures.rates() == (None, 5.0)
+    _, latency, window = figures.window(300.0)
+    assert sum(latency.counts) == window
+    assert 285 <= window <= 301
+    assert 9 <= sum(figures.window(10.0)[1].counts) <= 11
+    figures.take(Reading(output_tokens=3.0, latency=Histogram(bounds, (1.0, 0.0, 0.0))), 400.0)
+    assert figures.rates() == (None, 3.0), "it fell: it began anew at 0"
+    assert sum(figures.window(300.0)[1].counts) == 1.0
