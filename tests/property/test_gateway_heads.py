@@ -165,7 +165,7 @@ class Heard:
         self.heard += ["whole", self.body, reusable]
         connection.exchange = None
 
-    def answer_whole(self, connection: UpstreamConnection, head: AnswerHead, payload: bytes, *, reusable: bool) -> None:
+    def answer_whole(self, connection: UpstreamConnection, head: AnswerHead, payload: bytes, reusable: bool) -> None:
         self.heard += [head.lines, len(payload), False]
         self.body = payload
         self.answer_ended(connection, reusable=reusable)

@@ -49,6 +49,13 @@ class Cell:
         self.first_byte = Histogram()
         self.duration = Histogram()
 
+    def count(self, seconds: float, first_byte: float | None) -> None:
+        """Count a request that took `seconds`; `first_byte`: of these up to the first payload byte, None without."""
+        self.requests += 1
+        self.duration.observe(seconds)
+        if first_byte is not None:
+            self.first_byte.observe(first_byte)
+
 
 class Counters:
     """All figures of one gateway process."""
@@ -56,7 +63,7 @@ class Counters:
     def __init__(self) -> None:
         self.cells: dict[tuple[str, str, str, str], Cell] = {}
         self.failovers: Counter[str] = Counter()
-        """By replica that could not be reached: requests that another replica got instead."""
+        """By replica that could not be reached, or was too busy: requests that another replica got instead."""
         self.resends: Counter[str] = Counter()
         """By replica: requests sent again on a fresh connection because the pooled one was already closed."""
         self.upstream_failures: Counter[tuple[str, str]] = Counter()

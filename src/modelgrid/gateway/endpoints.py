@@ -17,6 +17,8 @@ class Endpoint:
     path: bytes
     """At the engine."""
     form: ApiForm = ApiForm.OPENAI
+    usage_on_request: bool = False
+    """Its streams tell their usage only to those who set `stream_options.include_usage`."""
 
 
 _ROOT_ONLY = (b"/tokenize", b"/detokenize", b"/pooling", b"/classify")
@@ -24,8 +26,6 @@ _OUTSIDE_V1 = (b"/rerank", b"/score", b"/v2/rerank", b"/v2/embed")
 _KNOWN: dict[bytes, Endpoint] = {
     path: Endpoint(path)
     for path in (
-        b"/v1/chat/completions",
-        b"/v1/completions",
         b"/v1/embeddings",
         b"/v1/rerank",
         b"/v1/score",
@@ -35,6 +35,7 @@ _KNOWN: dict[bytes, Endpoint] = {
         *_OUTSIDE_V1,
     )
 }
+_KNOWN |= {path: Endpoint(path, usage_on_request=True) for path in (b"/v1/chat/completions", b"/v1/completions")}
 _KNOWN |= {b"/v1" + path: Endpoint(path) for path in _ROOT_ONLY}
 _KNOWN |= {
     b"/v1/responses": Endpoint(b"/v1/responses", ApiForm.RESPONSES),

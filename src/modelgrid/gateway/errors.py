@@ -38,6 +38,7 @@ class Refusal:
     """OpenAI's `type` where it is not that of the status."""
 
 
+RESTARTING = Refusal(status=503, code="gateway_restarting", message="The gateway is restarting.", retry_after=1)
 TOO_MUCH_HELD = Refusal(
     status=503,
     code="overloaded",

@@ -5,6 +5,7 @@
 Where it fails decides what happens (the table in `docs/architecture/gateway.md`):
 - before the replica has the whole request: another replica, at once;
 - after that and before the first payload byte: 502 that names the replica, never a second try;
+- by an answer of 429 or 503: another replica, once, if one has a place;
 - after the first payload byte: a final error event, or the connection is cut.
 
 What a replica has to do is counted in `_attempt` and given back in `_leave` (the prompt, for streams, at the first byte
@@ -18,13 +19,14 @@ from typing import TYPE_CHECKING
 from modelgrid.domain.routing import ModelState
 from modelgrid.gateway.affinity import NO_PROMPT, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
-from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal, final_event
+from modelgrid.gateway.errors import RESTARTING, TOO_MUCH_HELD, Refusal, final_event
 from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.heads import AnswerHead
 from modelgrid.gateway.relay import Answer, EventAnswer, status_line
 from modelgrid.gateway.replica import ReplicaEntry
 from modelgrid.gateway.request import Request
 from modelgrid.gateway.scan import USAGE_TAIL_BYTES, usage_of
+from modelgrid.gateway.splice import ask_for_usage
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BUSY = frozenset((429, 503))
+"""What an engine answers when it has no room: nothing was generated."""
 _NO_TOKENS = (0, 0)
 _STOPPED = ModelState.STOPPED  # looking a member up in its enum takes longer than comparing it
 
@@ -41,9 +45,9 @@ class Exchange:
     """One request between one client and the replica that answers it."""
 
     __slots__ = (
-        "_answer", "_body", "_client", "_core", "_first_byte", "_given_at", "_id", "_joined_at", "_model", "_paused",
-        "_probe", "_prompt", "_request", "_status", "_tried", "_unread", "_upstream", "_upstream_id", "_whole_at",
-        "done", "replica",
+        "_answer", "_asked_again", "_body", "_client", "_core", "_first_byte", "_given_at", "_hides_usage", "_id",
+        "_joined_at", "_model", "_paused", "_probe", "_prompt", "_request", "_status", "_tried", "_unread", "_upstream",
+        "_upstream_id", "_whole_at", "done", "replica",
     )  # fmt: skip
 
     def __init__(
@@ -53,10 +57,13 @@ class Exchange:
         self._client = client
         self._request = request
         self._model = model
-        self._body = body
         self._upstream_id = core.next_request_id()
         self._id = request.client_id or self._upstream_id
-        self._prompt = prompt_of(request.fields, model.route.id) if request.fields is not None else NO_PROMPT
+        fields, endpoint = request.fields, request.endpoint
+        self._prompt = prompt_of(fields, model.route.id) if fields is not None else NO_PROMPT
+        asking = ask_for_usage(body, fields) if fields and endpoint and endpoint.usage_on_request else None
+        self._body = asking or body
+        self._hides_usage, self._asked_again = asking is not None, False
         self._unread = 0  # blocks of the prompt counted as the replica's load
         self._probe = False
         self._tried: frozenset[str] = frozenset()
@@ -107,9 +114,7 @@ class Exchange:
 
     def drain_expired(self) -> None:
         """The gateway ends and this request is not over."""
-        self._fail(
-            Refusal(status=503, code="gateway_restarting", message="The gateway is restarting.", retry_after=1), "drain"
-        )
+        self._fail(RESTARTING, "drain")
 
     # From the fleet
 
@@ -157,18 +162,19 @@ class Exchange:
             self._core.counters.upstream_failures[replica.id, "connect"] += 1
             self._elsewhere(replica, reason)
         else:
-            self._broken(replica, "accepted", f"{reason} after it had accepted the request and before it answered")
+            self._broken("accepted", f"{reason} after it had accepted the request and before it answered")
 
     def answer_began(self, status: int, lines: bytes, length: int | None, *, sse: bool) -> None:
         """Head of the answer: `lines` are the headers to pass on, each with its line end."""
         request = self._request
         self._status = status
-        modern = request.version == "1.1"
         head = self._client.head_of(request, self._id, status_line(status) + lines)
         if sse:
-            self._answer = EventAnswer(head, form=request.form, chunked=modern)
+            self._answer = EventAnswer(
+                head, form=request.form, chunked=request.version == "1.1", hides_usage=self._hides_usage
+            )
         else:
-            self._answer = Answer(head, length=length, chunked=modern)
+            self._answer = Answer(head, length=length, chunked=request.version == "1.1", hold=status in BUSY)
 
     def answer_payload(self, data: bytes) -> None:
         """A piece of payload; passed on by the `answer_continues` or `answer_ended` that follows."""
@@ -187,14 +193,12 @@ class Exchange:
         """The answer is whole."""
         answer = self._answer
         assert answer is not None  # noqa: S101 (the head came first)
-        out = answer.end()
-        if out:
-            self._client.write(out)
+        if self._status in BUSY and not answer.started and self._ask_another(connection, reusable=reusable):
+            return
+        self._client.write(answer.end())
         self._answered(connection, status_class(self._status), answer.tail, reusable=reusable)
 
-    def answer_whole(
-        self, connection: "UpstreamConnection", head: AnswerHead, payload: bytes, *, reusable: bool
-    ) -> None:
+    def answer_whole(self, connection: "UpstreamConnection", head: AnswerHead, payload: bytes, reusable: bool) -> None:
         """A good answer came at once: what the three above do, in one."""
         self._status = 200
         self._first_byte = perf_counter()
@@ -202,7 +206,24 @@ class Exchange:
         self._client.write(b"%bContent-Length: %d\r\n\r\n%b" % (lines, len(payload), payload))
         self._answered(connection, "2xx", payload[-USAGE_TAIL_BYTES:], reusable=reusable)
 
-    def _answered(self, connection: "UpstreamConnection", status: str, tail: bytes, *, reusable: bool) -> None:
+    def _ask_another(self, connection: "UpstreamConnection", *, reusable: bool) -> bool:
+        """The replica is too busy and has generated nothing: once, ask another one, if there is one with a place."""
+        replica, tried = self.replica, self._tried
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        tried |= {replica.id}
+        other = self._model.pick(self._core.deadlines.now, tried, self._prompt, self._request.session)
+        if self._asked_again or other is None:
+            return False
+        self._part(connection, reusable=reusable)
+        self._core.counters.failovers[replica.id] += 1
+        self._asked_again, self._tried = True, tried
+        self._answer, self._first_byte, self._status = None, 0.0, 0
+        self._leave()
+        self._attempt(other)
+        return True
+
+    def _part(self, connection: "UpstreamConnection", *, reusable: bool) -> None:
+        """The replica has answered, and goes on without this request."""
         replica = self.replica
         assert replica is not None  # noqa: S101 (a connection belongs to a replica)
         self._upstream = None
@@ -210,33 +231,24 @@ class Exchange:
             replica.pool.give_back(connection)
         else:
             connection.abort()
-        if self._status < 400:
-            replica.succeeded(probe=self._probe)
-        elif self._status >= 500:
-            replica.failed(f"answered {self._status}")
+        replica.answered(self._status, probe=self._probe)
+
+    def _answered(self, connection: "UpstreamConnection", status: str, tail: bytes, *, reusable: bool) -> None:
+        self._part(connection, reusable=reusable)
         self._over(status, usage_of(tail))
         self._client.exchange_over()
 
     def answer_broken(self, reason: str) -> None:
         """The connection ended in the middle of the answer."""
-        self._upstream = None
-        assert self.replica is not None  # noqa: S101 (a connection belongs to a replica)
-        self._broken(self.replica, "mid_stream", reason)
+        self._broken("mid_stream", reason)
 
     def answer_malformed(self, reason: str) -> None:
         """What came back is not HTTP. The connection is closed."""
-        self._upstream = None
-        assert self.replica is not None  # noqa: S101 (a connection belongs to a replica)
-        self._broken(self.replica, "malformed", f"sent something that is not HTTP: {reason}")
+        self._broken("malformed", f"sent something that is not HTTP: {reason}")
 
     def timed_out(self, answering: bool) -> None:
         """The replica was silent for too long. The connection is closed."""
-        replica = self.replica
-        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
-        self._upstream = None
-        self._broken(
-            replica, "timeout", "fell silent in its answer" if answering else "did not answer in time", status=504
-        )
+        self._broken("timeout", "fell silent in its answer" if answering else "did not answer in time", status=504)
 
     # Inside
 
@@ -309,7 +321,6 @@ class Exchange:
         replica, self.replica = self.replica, None
         if replica is not None:
             replica.end(self._unread)
-            self._unread = 0
 
     def _elsewhere(self, replica: ReplicaEntry, reason: str) -> None:
         log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
@@ -319,7 +330,9 @@ class Exchange:
         self._leave()
         self._route()
 
-    def _broken(self, replica: ReplicaEntry, kind: str, reason: str, *, status: int = 502) -> None:
+    def _broken(self, kind: str, reason: str, *, status: int = 502) -> None:
+        replica, self._upstream = self.replica, None
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
         log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
         replica.failed(reason)
         self._core.counters.upstream_failures[replica.id, kind] += 1
@@ -344,10 +357,7 @@ class Exchange:
             self._client.refuse(request, refusal, self._id)
             self._client.exchange_over()
             return
-        first = answer.first if isinstance(answer, EventAnswer) else b""
-        out = answer.fail(final_event(refusal, request.form, self._id.decode(), first))
-        if out:
-            self._client.write(out)
+        self._client.write(answer.fail(final_event(refusal, request.form, self._id.decode(), answer.first)))
         log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), kind)
         self._over(status_class(refusal.status), usage_of(tail))
         self._client.will_close = True
@@ -376,17 +386,12 @@ class Exchange:
         request, replica, now = self._request, self.replica, perf_counter()
         grant = request.grant
         counters, model = self._core.counters, self._model.route.id
-        cell = counters.cell(
-            model, replica.id if replica is not None else "", grant.label if grant is not None else "", status
-        )
-        cell.requests += 1
-        cell.duration.observe(now - request.started)
+        cell = counters.cell(model, replica.id if replica else "", grant.label if grant else "", status)
+        cell.count(now - request.started, self._first_byte - request.started if self._first_byte else None)
         if self._first_byte and replica is not None and self._status < 400:
             self._model.line.served(now - self._given_at)
             if not self._tried:
                 counters.overheads[model].observe(self._given_at - self._whole_at)
-        if self._first_byte:
-            cell.first_byte.observe(self._first_byte - request.started)
         if usage != _NO_TOKENS:
             counters.count_tokens(model, cell, usage)
         if request.ticket is not None:

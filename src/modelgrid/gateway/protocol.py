@@ -83,8 +83,8 @@ class ClientConnection(asyncio.Protocol):
     # From the exchange
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the present answer."""
-        if not self._transport.is_closing():
+        """Send bytes of the present answer, if any."""
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
     def head_of(self, request: Request, request_id: bytes, lines: bytes) -> bytes:

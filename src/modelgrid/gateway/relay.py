@@ -8,10 +8,11 @@ moment. Three rules make a broken replica visible and never a half-truth:
 - of an event stream only whole events are sent, so that a final error event can follow at any time.
 """
 
+import re
 from http import HTTPStatus
 
 from modelgrid.gateway.errors import ApiForm
-from modelgrid.gateway.scan import USAGE_TAIL_BYTES
+from modelgrid.gateway.scan import USAGE_TAIL_BYTES, is_usage_event
 
 HOLD_BYTES = 64 * 1024
 """Answers of known length up to this are sent whole. As large as the write buffer that is allowed anyway."""
@@ -27,19 +28,23 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
+_EVENT = re.compile(rb".*?(?:\n\n|\r\n\r\n)", re.DOTALL)
+
+
 class Answer:
     """An answer that is not an event stream."""
 
-    __slots__ = ("_chunked", "_hold", "_out", "_parts", "_started", "_tail")
+    __slots__ = ("_chunked", "_hold", "_out", "_parts", "_size", "_started", "_tail", "first")
 
-    def __init__(self, head: bytes, *, length: int | None, chunked: bool) -> None:
+    def __init__(self, head: bytes, *, length: int | None, chunked: bool, hold: bool = False) -> None:
         """`head`: status line and headers, without the framing and the blank line.
 
         `length`: the replica's Content-Length; without one the payload is sent in chunks, or up to the close of the
-        connection when `chunked` is false (HTTP/1.0).
+        connection when `chunked` is false (HTTP/1.0). `hold`: keep it up to HOLD_BYTES even without a length.
         """
         self._chunked = chunked and length is None
-        self._hold = length is not None and length <= HOLD_BYTES
+        self._hold = hold if length is None else length <= HOLD_BYTES
+        self._size = 0
         if length is not None:
             head += b"Content-Length: %d\r\n\r\n" % length
         elif self._chunked:
@@ -50,6 +55,8 @@ class Answer:
         self._parts: list[bytes] = []
         self._started = False
         self._tail = b""
+        self.first = b""
+        """The first events of a stream, kept where the API's last event repeats them."""
 
     @property
     def started(self) -> bool:
@@ -64,10 +71,11 @@ class Answer:
     def add(self, payload: bytes) -> None:
         """Take a piece of payload as it arrives."""
         self._parts.append(payload)
+        self._size += len(payload)
 
     def take(self) -> bytes:
         """Return what may be sent to the client now; may be empty."""
-        return b"" if self._hold else self._flush()
+        return b"" if self._hold and self._size <= HOLD_BYTES else self._flush()
 
     def end(self) -> bytes:
         """Return what is left to send once the replica's answer is whole."""
@@ -77,9 +85,9 @@ class Answer:
             out = self._out
         return out + LAST_CHUNK if self._chunked else out
 
-    def fail(self, event: bytes) -> bytes | None:
-        """Return the bytes that tell the client of a failure, or None when only cutting the connection does."""
-        return None
+    def fail(self, event: bytes) -> bytes:
+        """Return the bytes that tell the client of a failure; empty when only cutting the connection does."""
+        return b""
 
     def _flush(self) -> bytes:
         parts = self._parts
@@ -111,21 +119,22 @@ class Answer:
 class EventAnswer(Answer):
     """A stream of server-sent events."""
 
-    __slots__ = ("_form", "_held", "_last", "_previous", "first")
+    __slots__ = ("_form", "_held", "_hidden", "_hides_usage", "_last", "_previous")
 
-    def __init__(self, head: bytes, *, form: ApiForm, chunked: bool) -> None:
+    def __init__(self, head: bytes, *, form: ApiForm, chunked: bool, hides_usage: bool = False) -> None:
+        """`hides_usage`: the client did not ask for the event that tells it, and does not get it."""
         super().__init__(head, length=None, chunked=chunked)
+        self._hides_usage = hides_usage
+        self._hidden = b""
         self._form = form
         self._held = b""
         self._previous = b""
         self._last = b""
-        self.first = b""
-        """The first events, kept where the API's last event repeats them."""
 
     @property
     def tail(self) -> bytes:
         """The last events: usage is in the last or the one before, and what is passed at once holds whole events."""
-        return self._previous + self._last
+        return self._hidden or self._previous + self._last
 
     def end(self) -> bytes:
         """Return what is left, an unfinished event included: the replica itself ended its answer there."""
@@ -137,7 +146,7 @@ class EventAnswer(Answer):
             out = self._out
         return out + LAST_CHUNK if self._chunked else out
 
-    def fail(self, event: bytes) -> bytes | None:
+    def fail(self, event: bytes) -> bytes:
         """Return `event` framed as the last of the stream, after the whole events that are still here."""
         out = self._flush()
         self._held = b""
@@ -152,11 +161,20 @@ class EventAnswer(Answer):
             payload = self._hold_back(payload)
             if not payload:
                 return b""
+        if self._hides_usage and b'"usage"' in payload:
+            payload = _EVENT.sub(self._keep_or_hide, payload)
         if self._form is ApiForm.RESPONSES and not self.first:
             self.first = payload
         self._previous = self._last
         self._last = payload
         return payload
+
+    def _keep_or_hide(self, event: re.Match[bytes]) -> bytes:
+        text = event[0]
+        if is_usage_event(text):
+            self._hidden = text
+            return b""
+        return text
 
     def _hold_back(self, payload: bytes) -> bytes:
         lf = payload.rfind(b"\n\n")

@@ -121,6 +121,13 @@ class ReplicaEntry:
         if self._line:
             self._line.advance()
 
+    def answered(self, status: int, *, probe: bool) -> None:
+        """It gave a whole answer. One with a 4xx status says nothing about it."""
+        if status < 400:
+            self.succeeded(probe=probe)
+        elif status >= 500:
+            self.failed(f"answered {status}")
+
     def succeeded(self, *, probe: bool) -> None:
         """It answered. `probe`: a request that was given to it while its breaker was half-open."""
         core = self._core

@@ -131,3 +131,22 @@ def _usage_at(tail: bytes, at: int) -> _Usage | None:
         return _decode_usage(found[1])
     except (msgspec.MsgspecError, RecursionError):
         return None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw = _NONE
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+def is_usage_event(event: bytes) -> bool:
+    """Whether a server-sent event is the one chunk that tells the usage of a stream and nothing else."""
+    if b'"usage"' not in event or not event.startswith(b"data:"):
+        return False
+    try:
+        chunk = _decode_chunk(event[5:])
+    except msgspec.MsgspecError:
+        return False
+    return chunk.choices == [] and bytes(chunk.usage) not in {b"", b"null"}

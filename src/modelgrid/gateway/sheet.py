@@ -59,7 +59,7 @@ FAMILIES: Mapping[str, Family] = {
     "modelgrid_queue_length": Family(_G, "Requests that wait for a replica."),
     "modelgrid_client_connections": Family(_G, "Open client connections."),
     "modelgrid_upstream_idle_connections": Family(_G, "Connections to a replica that wait for a request."),
-    "modelgrid_failovers_total": Family(_C, "Requests that left a replica which could not be reached."),
+    "modelgrid_failovers_total": Family(_C, "Requests that left a replica: not reached, or too busy."),
     "modelgrid_resends_total": Family(_C, "Requests sent again: the pooled connection was closed."),
     "modelgrid_upstream_failures_total": Family(_C, "Transport failures of replicas."),
     "modelgrid_refused_total": Family(_C, "Requests the gateway answered with an error of its own."),

@@ -162,7 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         if known is None or len(data) - body_at != length:
             return False
         reusable = known.keep_alive and self._transport.get_write_buffer_size() == 0
-        exchange.answer_whole(self, known, data[body_at:], reusable=reusable)
+        exchange.answer_whole(self, known, data[body_at:], reusable)
         return True
 
     def eof_received(self) -> bool:
