@@ -21,6 +21,7 @@ import uvloop
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
+from modelgrid.api.publisher import Publisher
 from modelgrid.appliers import Live, as_listening, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
@@ -41,6 +42,7 @@ from modelgrid.services.drivers import DriverService
 from modelgrid.services.preview import PreviewService
 from modelgrid.services.restart import RestartService
 from modelgrid.services.settings import SettingsService
+from modelgrid.services.stream.hub import Hub
 from modelgrid.services.targets import TargetRequest
 
 SAMPLE_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
@@ -102,11 +104,15 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         restart = RestartService(settings, base.store, base.clock, supervisor=supervisor, check=live.check_restart)
         unheard = _unheard(config, on_disk)
         services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
+        publisher = Publisher(services)
+        publisher.start()
+        tasks += [asyncio.create_task(loop) for loop in (services.hub.run(), publisher.run())]
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
         log.info("control starts", platform=base.platform.reason)
         await _until(stopped, [serving, *tasks])
+        services.hub.close()
         server.should_exit = True
         await serving
 
@@ -191,6 +197,7 @@ def _services(
         doctor=doctor,
         gateways=assembly.gateways.reports,
         problems=problems,
+        hub=Hub(base.secrets.token(64), base.clock),
         started_at=base.clock.now(),
     )
 

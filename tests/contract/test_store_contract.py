@@ -17,7 +17,7 @@ from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.access import KeyLimits
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, NotFound, StoreUnavailable
-from modelgrid.domain.event import Subject
+from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.node import NodeStatus
 from modelgrid.domain.target import Origin, RuntimeKind
 
@@ -220,6 +220,19 @@ async def test_events_come_back_in_order_with_rising_numbers(store: SqlStore) ->
     assert await store.events(after=numbers[3], limit=2) == added[4:6]
     assert await store.events(after=numbers[3], newest_first=True) == added[:3:-1]
     assert await store.add_events([]) == ()
+
+
+async def test_who_listens_hears_of_each_event_once_it_is_durable(store: SqlStore) -> None:
+    heard: list[Event] = []
+    store.on_events(heard.extend)
+    added = await store.add_events([event("a"), event("b")])
+    await store.put_target(target(), events=[event("c")])
+    with pytest.raises(Conflict):
+        await store.put_target(target(), expected_revision=7, events=[event("refused")])
+    await store.add_events([event("d")])
+    assert [e.kind for e in heard] == ["a", "b", "c", "d"]
+    assert tuple(heard[:2]) == added
+    assert tuple(heard) == await store.events()
 
 
 async def test_numbers_are_never_given_twice(store: SqlStore) -> None:

@@ -67,11 +67,16 @@ def _fields(key: ApiKey, now: float) -> dict[str, Any]:
     }
 
 
+def api_key_view(key: ApiKey, now: float) -> ApiKeyView:
+    """Return what is shown of a key: never its secret."""
+    return ApiKeyView(**_fields(key, now))
+
+
 @router.get("/apikeys")
 async def list_api_keys(services: Context) -> ApiKeyList:
     """Return all API keys, revoked ones too, without their secrets."""
     now = services.clock.now()
-    return ApiKeyList(items=[ApiKeyView(**_fields(key, now)) for key in services.keys.all()])
+    return ApiKeyList(items=[api_key_view(key, now) for key in services.keys.all()])
 
 
 @router.post("/apikeys", status_code=201)
@@ -90,7 +95,7 @@ async def generate_api_key(services: Context, caller: Caller, body: ApiKeyBody) 
 @router.delete("/apikeys/{key}")
 async def revoke_api_key(services: Context, caller: Caller, key: str) -> ApiKeyView:
     """Revoke a key by its id, label or prefix. Gateways refuse it from then on."""
-    return ApiKeyView(**_fields(await services.keys.revoke(key, by=caller), services.clock.now()))
+    return api_key_view(await services.keys.revoke(key, by=caller), services.clock.now())
 
 
 @router.get("/clients")

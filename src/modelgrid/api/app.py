@@ -17,6 +17,7 @@ from modelgrid.api import (
     nodes,
     overview,
     sessions,
+    stream,
     targets,
     tokens,
 )
@@ -26,6 +27,7 @@ from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
 from modelgrid.api.guard import Guard
 from modelgrid.api.openapi import publish
+from modelgrid.api.stream import EventIds
 
 PREFIX = "/v1/_ui"
 
@@ -44,6 +46,7 @@ def create_app(services: Services, token: str) -> FastAPI:
             Middleware(Guard, services=services),
             Middleware(Authentication, services=services, token=token),
             Middleware(UnforeseenErrors),
+            Middleware(EventIds),
         ],
         generate_unique_id_function=_operation_id,
         responses={"default": {"model": ErrorView, "description": "What was wrong, and how to mend it."}},
@@ -57,6 +60,7 @@ def create_app(services: Services, token: str) -> FastAPI:
         targets,
         deployments,
         events,
+        stream,
         logs,
         metrics,
         catalog,

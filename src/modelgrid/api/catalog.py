@@ -79,7 +79,8 @@ def _view(services: Services, entry: CatalogEntry, deployed: set[str]) -> Catalo
     )
 
 
-def _list(services: Services) -> CatalogList:
+def catalog_list(services: Services) -> CatalogList:
+    """Return every model that can be deployed, and how the sources are."""
     deployed = {str(target.model) for target in services.targets.all()}
     drift = services.catalog.drift
     sources = services.catalog.sources
@@ -94,14 +95,14 @@ def _list(services: Services) -> CatalogList:
 @router.get("/catalog")
 async def list_catalog(services: Context) -> CatalogList:
     """Return every model that can be deployed, from all sources."""
-    return _list(services)
+    return catalog_list(services)
 
 
 @router.post("/catalog/refresh")
 async def refresh_catalog(services: Context) -> CatalogList:
     """Fetch every source anew. A source that cannot be reached is a note; its last good copy stays in use."""
     await services.catalog.refresh()
-    return _list(services)
+    return catalog_list(services)
 
 
 @router.get("/catalog/{model:path}")

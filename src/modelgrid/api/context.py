@@ -30,6 +30,7 @@ from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.restart import RestartService
 from modelgrid.services.sessions import SessionService
 from modelgrid.services.settings import SettingsService
+from modelgrid.services.stream.hub import Hub
 from modelgrid.services.targets import TargetService
 from modelgrid.services.tokens import TokenService
 
@@ -63,6 +64,8 @@ class Services:
     gateways: Callable[[], Sequence[GatewayReport]]
     problems: Callable[[], Sequence[str]]
     """What the configuration or the environment asks for and cannot be had, in sentences."""
+    hub: Hub
+    """Where changes are published for the consoles that listen."""
     started_at: float
 
 

@@ -1,5 +1,6 @@
 """Nodes, GPUs and drivers."""
 
+from collections import defaultdict
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -38,6 +39,8 @@ class NodeList(BaseModel):
 
 
 class GpuView(BaseModel):
+    id: str
+    """`<node>/<GPU>`."""
     node: str
     gpu: Gpu
     stale: bool
@@ -59,7 +62,8 @@ class DriverList(BaseModel):
     items: list[DriverReport]
 
 
-def _node_view(node: Node) -> NodeView:
+def node_view(node: Node) -> NodeView:
+    """Return what is shown of a node."""
     gpus = node.inventory.gpus
     return NodeView(
         name=node.name,
@@ -91,7 +95,7 @@ def find_node(services: Services, name: str) -> Node:
 @router.get("/nodes")
 async def list_nodes(services: Context) -> NodeList:
     """Return the nodes with what they have and how they are."""
-    return NodeList(items=[_node_view(node) for node in services.nodes()])
+    return NodeList(items=[node_view(node) for node in services.nodes()])
 
 
 @router.get("/nodes/{name}")
@@ -99,7 +103,7 @@ async def show_node(services: Context, name: str, response: Response) -> NodeVie
     """Return one node. Its ETag names its status, which is what can be changed."""
     node = find_node(services, name)
     set_etag(response, node.status.value)
-    return _node_view(node)
+    return node_view(node)
 
 
 @router.post("/nodes/{name}/{action}")
@@ -116,34 +120,40 @@ async def act_on_node(
     status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
     await services.node_status.set(name, status, by=caller, expected=condition.etags if condition else None)
     set_etag(response, status.value)
-    return _node_view(find_node(services, name))
+    return node_view(find_node(services, name))
+
+
+def gpu_views(services: Services) -> list[GpuView]:
+    """Return every GPU of every node, with the deployments on it."""
+    users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for item in services.registry.all():
+        if item.placement is not None:
+            for gpu_id in item.placement.gpus:
+                users[item.placement.node, gpu_id].append(item.id)
+    return [
+        GpuView(
+            id=f"{node.name}/{gpu.id}",
+            node=node.name,
+            gpu=gpu,
+            stale=node.inventory.stale,
+            problem=node.inventory.problem,
+            assigned_to=node.assignments.get(gpu.id),
+            deployments=sorted(users[node.name, gpu.id]),
+        )
+        for node in services.nodes()
+        for gpu in node.inventory.gpus
+    ]
 
 
 @router.get("/gpus")
 async def list_gpus(services: Context) -> GpuList:
     """Return every GPU with its newest reading and the deployments on it."""
-    items, problems, simulated = [], [], False
+    problems, simulated = [], False
     for node in services.nodes():
         if node.inventory.problem:
             problems.append(f"{node.name}: {node.inventory.problem}")
         simulated = simulated or any(gpu.simulated for gpu in node.inventory.gpus)
-        for gpu in node.inventory.gpus:
-            users = [
-                item.id
-                for item in services.registry.all()
-                if item.placement and item.placement.node == node.name and gpu.id in item.placement.gpus
-            ]
-            items.append(
-                GpuView(
-                    node=node.name,
-                    gpu=gpu,
-                    stale=node.inventory.stale,
-                    problem=node.inventory.problem,
-                    assigned_to=node.assignments.get(gpu.id),
-                    deployments=sorted(users),
-                )
-            )
-    return GpuList(items=items, problem="; ".join(problems), simulated=simulated)
+    return GpuList(items=gpu_views(services), problem="; ".join(problems), simulated=simulated)
 
 
 @router.get("/drivers")

@@ -37,6 +37,8 @@ SECURITY: Mapping[str, Mapping[str, str]] = {
 OPEN = frozenset({("get", "/v1/_ui/health"), ("post", "/v1/_ui/login")})
 """Calls that need no credential."""
 
+STREAM = "text/event-stream"
+
 EXAMPLES: Mapping[str, Any] = {
     "ApiKeyBody": {"label": "batch jobs", "models": ["qwen2.5-0.5b"], "requests_per_minute": 600},
     "ConfigPatch": {"api": {"rateLimit": 600, "cors": ["https://chat.example.com"]}},
@@ -92,9 +94,22 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
                 operation["summary"] = first_sentence(said)
             if (method, path) in OPEN:
                 operation["security"] = []
+            _mend_stream(operation["responses"])
             for status in _refusals(method, path, operation):
                 operation["responses"].setdefault(status, _refusal(_REFUSALS[status]))
     return document
+
+
+def _mend_stream(responses: dict[str, Any]) -> None:
+    """FastAPI believes that what answers with a stream refuses with one, too, and that its data is one string."""
+    for status, response in responses.items():
+        content = response.get("content", {})
+        if (streamed := content.get(STREAM)) is None:
+            continue
+        if status == "200":
+            streamed["schema"].pop("type", None)
+        else:
+            response["content"] = {"application/json": content.pop(STREAM)}
 
 
 def first_sentence(text: str) -> str:

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from modelgrid import __version__
-from modelgrid.api.context import Context
+from modelgrid.api.context import Context, Services
 from modelgrid.decide.classify import classify
 from modelgrid.services.doctor import Check
 
@@ -47,9 +47,8 @@ async def health() -> Health:
     return Health(status="ok")
 
 
-@router.get("/overview")
-async def overview(services: Context) -> Overview:
-    """Return the whole in one answer: what runs here, and what needs somebody."""
+def overview_view(services: Services) -> Overview:
+    """Return the whole at a glance."""
     now = services.clock.now()
     nodes = services.nodes()
     counts: dict[str, int] = {}
@@ -82,6 +81,12 @@ async def overview(services: Context) -> Overview:
         connections=sum(report.connections for report in reports),
         needs=needs,
     )
+
+
+@router.get("/overview")
+async def overview(services: Context) -> Overview:
+    """Return the whole in one answer: what runs here, and what needs somebody."""
+    return overview_view(services)
 
 
 @router.get("/doctor")

@@ -180,16 +180,18 @@ async def delete_target(services: Context, caller: Caller, model: str, condition
     return view
 
 
+def placement_row(services: Services, target: Target) -> PlacementRow:
+    """Return where the deployments of a target are."""
+    view = target_view(services, target)
+    cells = [
+        PlacementCell(node=item.node, deployment=item.id, gpus=item.gpus, state=item.state)
+        for item in view.deployments
+        if item.node is not None
+    ]
+    return PlacementRow(model=target.model, target=target.name, replicas=target.replicas, cells=cells)
+
+
 @router.get("/placements")
 async def list_placements(services: Context) -> PlacementList:
     """Return where every target's deployments are, grouped by target."""
-    rows = []
-    for target in services.targets.all():
-        view = target_view(services, target)
-        cells = [
-            PlacementCell(node=item.node, deployment=item.id, gpus=item.gpus, state=item.state)
-            for item in view.deployments
-            if item.node is not None
-        ]
-        rows.append(PlacementRow(model=target.model, target=target.name, replicas=target.replicas, cells=cells))
-    return PlacementList(items=rows)
+    return PlacementList(items=[placement_row(services, target) for target in services.targets.all()])

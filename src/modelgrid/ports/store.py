@@ -4,7 +4,7 @@ Raises `StorageFull` when the disk is full (nothing was written), `StoreUnavaila
 not answer, `NotFound` and `Conflict` as said. All calls are coroutines that never block the loop.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
@@ -68,6 +68,11 @@ class Store(Protocol):
         ...
 
     # events
+    def on_events(self, listener: Callable[[tuple[Event, ...]], None]) -> None:
+        """Call `listener` with the events of each transaction of this process once it is durable, with their sequence
+        numbers; on the event loop, before the call that wrote them returns. It must not block or raise."""
+        ...
+
     async def add_events(self, events: Sequence[Event]) -> tuple[Event, ...]:
         """Append; return them with their sequence numbers."""
         ...

@@ -9,8 +9,10 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelgrid.adapters.store_sql.engine import POSTGRESQL_CONNECTIONS, WRITE
+from modelgrid.adapters.store_sql.events import take_appended
 from modelgrid.adapters.store_sql.faults import explain
 from modelgrid.domain.errors import ModelGridError, StoreUnavailable
+from modelgrid.domain.event import Event
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +49,7 @@ class Database:
             max_workers=1 if is_sqlite else POSTGRESQL_CONNECTIONS, thread_name_prefix="modelgrid-store"
         )
         self._closed = False
+        self._listeners: list[Callable[[tuple[Event, ...]], None]] = []
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` as one transaction that only reads; return its result."""
@@ -58,7 +61,15 @@ class Database:
         `work` may run again after it failed in passing, so it must change nothing but the database. A commit
         whose outcome is not known is never repeated: `StoreUnavailable` with `details["ambiguous"]`.
         Cancelling the caller does not undo a transaction that has begun."""
-        return await self._run(lambda: self._write(lambda db: work(db, *args, **kwargs)))
+        result, appended = await self._run(lambda: self._write(lambda db: work(db, *args, **kwargs)))
+        if appended:
+            for listener in self._listeners:
+                listener(appended)
+        return result
+
+    def on_events(self, listener: Callable[[tuple[Event, ...]], None]) -> None:
+        """Call `listener` with the events of each transaction, on the event loop, once it is durable."""
+        self._listeners.append(listener)
 
     async def prepare(self, work: Callable[[Engine], R]) -> R:
         """Run `work` with the engine itself, outside any transaction, once and without a time limit."""
@@ -120,15 +131,16 @@ class Database:
                 raise
             raise failure from error
 
-    def _write(self, work: Callable[[Connection], R]) -> R:
+    def _write(self, work: Callable[[Connection], R]) -> tuple[R, tuple[Event, ...]]:
         committing = False
         try:
             with self._writer.connect() as connection:
+                take_appended(connection)  # of an attempt that failed
                 result = work(connection)
                 committing = True
                 connection.commit()
                 committing = False
-                return result
+                return result, take_appended(connection)
         except (SQLAlchemyError, UnicodeEncodeError) as error:
             failure = self._failure(error, committing=committing)
             if failure is None:

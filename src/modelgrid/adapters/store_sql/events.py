@@ -14,6 +14,9 @@ _decode: Decoder[Event] = Decoder(Event)
 _ORDER_LOCK = 0x6D6F64656C677265
 """PostgreSQL advisory lock ("modelgre" in ASCII) that makes sequence numbers appear in their order."""
 
+APPENDED = "modelgrid.appended_events"
+"""Where a connection notes what its present transaction appended."""
+
 
 def append(db: Connection, facts: Sequence[Event]) -> tuple[Event, ...]:
     """Call it last in a transaction, after all rows were written.
@@ -25,7 +28,15 @@ def append(db: Connection, facts: Sequence[Event]) -> tuple[Event, ...]:
         return ()
     if db.dialect.name == "postgresql":
         db.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ORDER_LOCK})
-    return tuple(replace(fact, seq=_insert(db, fact)) for fact in facts)
+    stored = tuple(replace(fact, seq=_insert(db, fact)) for fact in facts)
+    db.info[APPENDED] = (*db.info.get(APPENDED, ()), *stored)
+    return stored
+
+
+def take_appended(db: Connection) -> tuple[Event, ...]:
+    """Return what was appended through this connection since the last time this was asked."""
+    stored: tuple[Event, ...] = db.info.pop(APPENDED, ())
+    return stored
 
 
 def _insert(db: Connection, fact: Event) -> int:

@@ -1,7 +1,7 @@
 """`ports.Store` over SQL. What each call does stands in the file of its resource."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from modelgrid.adapters.store_sql import (
     access_tokens,
@@ -90,6 +90,9 @@ class SqlStore(Store):
         await self._database.write(history.prune, keep, events_before)
 
     # events
+    def on_events(self, listener: Callable[[tuple[Event, ...]], None]) -> None:
+        self._database.on_events(listener)
+
     async def add_events(self, events: Sequence[Event]) -> tuple[Event, ...]:
         return await self._database.write(timeline.append, events) if events else ()
 
