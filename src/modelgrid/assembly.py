@@ -34,6 +34,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.accounts import AccountService
 from modelgrid.services.api_keys import ApiKeyService
+from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.events import Notifier
 from modelgrid.services.gateway_lines import GatewayLines
@@ -176,6 +177,7 @@ class Assembly:
         self.keys = ApiKeyService(store, clock, base.secrets)
         self.passwords = Passwords()
         self.accounts = AccountService(store, clock, base.secrets, self.passwords, state_dir / INITIAL_PASSWORD_FILE)
+        self.audit = AuditService(store, clock, base.secrets)
         self.tokens = TokenService(store, clock, base.secrets)
         self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
@@ -262,6 +264,7 @@ class Assembly:
             self.keys.load(),
             self.sessions.load(),
             self.tokens.load(),
+            self.audit.load(),
             self.node_status.load(),
             self.base.gpus.refresh(),
         )

@@ -187,6 +187,7 @@ def _services(
         accounts=assembly.accounts,
         sessions=assembly.sessions,
         tokens=assembly.tokens,
+        audit=assembly.audit,
         catalog=assembly.catalog,
         logs=assembly.logs,
         metrics=assembly.metrics,

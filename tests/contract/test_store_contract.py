@@ -15,6 +15,7 @@ from store_values import access_token, api_key, deployment, event, record, sessi
 from modelgrid.adapters.store_sql import SqlStore, open_store
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.access import KeyLimits
+from modelgrid.domain.audit import AuditEntry
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, NotFound, StoreUnavailable
 from modelgrid.domain.event import Event, Subject
@@ -330,6 +331,26 @@ async def test_access_tokens(store: SqlStore) -> None:
         await store.revoke_access_token("nobody", 1.0)
     assert await store.access_tokens() == (revoked, later)
     assert len(await store.events()) == 2
+
+
+async def test_the_audit_log_is_numbered_without_gaps_and_chained(store: SqlStore) -> None:
+    def entry(who: str, action: str = "login") -> AuditEntry:
+        return AuditEntry(at=1.5, who=who, kind="", source="192.0.2.1", action=action, target="/x", status=200)
+
+    def seal(item: AuditEntry, previous: str) -> AuditEntry:
+        return replace(item, hash=f"{previous}>{item.seq}")
+
+    async def one(who: str) -> None:
+        await store.append_audit([entry(who)], seal)
+
+    await asyncio.gather(*(one(who) for who in "abcd"))
+    await store.append_audit([entry("e"), entry("e", "logout")], seal)
+    oldest = await store.audit_from(0, 10)
+    assert [item.seq for item in oldest] == [1, 2, 3, 4, 5, 6]
+    assert oldest[-1].hash == ">1>2>3>4>5>6"
+    assert await store.audit(before=6, limit=1) == oldest[4:5]
+    assert await store.audit(who="e", action="logout") == oldest[5:]
+    assert await store.audit_from(5, 10) == oldest[5:]
 
 
 async def test_users(store: SqlStore) -> None:

@@ -32,7 +32,8 @@ def deployed(place: Place, capsys) -> str:
 READERS = [
     "status", "ps", "doctor", "gpu list", "gpu status", "gpu drivers", "container list", "container history",
     "model list", f"model show {ALIAS}", "config show", "config get api", "config get api.host", "config schema",
-    "config validate", "config apikey list", "config token list", f"run {ALIAS} --dry-run", "service unit",
+    "config validate", "config apikey list", "config token list", "config audit",
+    f"run {ALIAS} --dry-run", "service unit",
 ]  # fmt: skip
 LISTS = [
     "ps",

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from modelgrid import __version__
 from modelgrid.api import (
     access,
+    audit,
     catalog,
     config,
     deployments,
@@ -21,6 +22,7 @@ from modelgrid.api import (
     targets,
     tokens,
 )
+from modelgrid.api.audit import AuditMiddleware
 from modelgrid.api.auth import Authentication
 from modelgrid.api.console_files import ConsoleFiles
 from modelgrid.api.context import Services
@@ -43,6 +45,7 @@ def create_app(services: Services, token: str) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         middleware=[
+            Middleware(AuditMiddleware, services=services),
             Middleware(Guard, services=services),
             Middleware(Authentication, services=services, token=token),
             Middleware(UnforeseenErrors),
@@ -67,6 +70,7 @@ def create_app(services: Services, token: str) -> FastAPI:
         access,
         sessions,
         tokens,
+        audit,
         docs_page,
     ):
         app.include_router(resource.router, prefix=PREFIX)

@@ -36,12 +36,11 @@ class Authentication:
             return
         headers = Headers(scope=scope)
         credential = self._credential(headers)
-        principal = _principal(credential)
+        principal = scope[PRINCIPAL] = _principal(credential)
         refused = refusal(principal, scope["method"], scope["path"])
         if refused is not None:
             await error_response(_explained(refused, headers))(scope, receive, send)
             return
-        scope[PRINCIPAL] = principal
         scope[SESSION] = credential if isinstance(credential, Session) else None
         if isinstance(credential, Session):
             with self._services.sessions.use(credential) as ended:

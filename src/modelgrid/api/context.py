@@ -18,6 +18,7 @@ from modelgrid.ports.store import Store
 from modelgrid.services.accounts import AccountService
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.api_keys import ApiKeyService
+from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
@@ -51,6 +52,7 @@ class Services:
     actions: DeploymentActions
     keys: ApiKeyService
     accounts: AccountService
+    audit: AuditService
     sessions: SessionService
     tokens: TokenService
     catalog: CatalogService
@@ -77,6 +79,8 @@ def services_of(request: Request) -> Services:
 PRINCIPAL = "modelgrid.principal"
 SESSION = "modelgrid.session"
 """Keys of the scope, set by the authentication middleware."""
+CLAIMED = "modelgrid.claimed"
+"""Key of the scope: the user name that a login gave."""
 
 
 def principal_of(request: Request) -> Principal:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 
-from modelgrid.api.context import Context, OwnSession, Services, Source, Who
+from modelgrid.api.context import CLAIMED, Context, OwnSession, Services, Source, Who
 from modelgrid.api.cookies import drop_session_cookie, put_session_cookie
 from modelgrid.domain.access import CallerKind, Principal, Role, Session
 from modelgrid.services.accounts import LONGEST_PASSWORD, SHORTEST_PASSWORD
@@ -85,6 +85,7 @@ async def login(
     """Open a session with a user's password; the answer sets its cookie. Needs no credential.
 
     After several wrong passwords from one address further tries there are answered with 429 and `Retry-After`."""
+    request.scope[CLAIMED] = body.user
     opened = await services.sessions.login(body.user, body.password, source=source, agent=user_agent)
     return _answer(services, request, response, opened)
 

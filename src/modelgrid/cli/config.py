@@ -13,6 +13,7 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from modelgrid.cli.access import register_access
+from modelgrid.cli.audit import audit
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import console, json_text, print_json, say, show
 from modelgrid.cli.session import Session
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
     verbs(noun, show=show_config, get=get_value, set=set_key, init=init, validate=validate, schema=schema)
     register_access(noun)
     register_token(noun)
+    verbs(noun, audit=audit)
     app.add_typer(noun, name="config")
 
 

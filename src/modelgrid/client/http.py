@@ -224,6 +224,12 @@ class ModelGridClient:
     def revoke_token(self, token: str) -> dict[str, Any]:
         return self._call("DELETE", f"/tokens/{_part(token)}")
 
+    def audit(self, **query: Any) -> dict[str, Any]:
+        return self._call("GET", "/audit", params=query)
+
+    def verify_audit(self) -> dict[str, Any]:
+        return self._call("GET", "/audit/verify")
+
     def set_password(self, user: str, password: str) -> None:
         self._call("PUT", f"/users/{_part(user)}/password", body={"password": password})
 

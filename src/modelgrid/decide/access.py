@@ -13,7 +13,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN = frozenset({("GET", f"{UI}/health"), ("POST", f"{UI}/login")})
 _OF_EVERY_SESSION = frozenset({("GET", f"{UI}/session"), ("POST", f"{UI}/logout"), ("POST", f"{UI}/password")})
 """What a session may do with itself, whatever its role, and before its password is changed."""
-_FOR_ADMINS = (f"{UI}/sessions", f"{UI}/tokens")
+_FOR_ADMINS = (f"{UI}/sessions", f"{UI}/tokens", f"{UI}/audit")
 """What a viewer may not even read: who has access."""
 
 

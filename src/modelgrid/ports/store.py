@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
+from modelgrid.domain.audit import AuditEntry
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -119,6 +120,24 @@ class Store(Protocol):
 
     async def touch_access_tokens(self, last_used: Mapping[str, float]) -> None:
         """Advance `last_used_at` (never backwards); unknown ids are ignored."""
+        ...
+
+    # audit
+    async def append_audit(
+        self, entries: Sequence[AuditEntry], seal: Callable[[AuditEntry, str], AuditEntry]
+    ) -> tuple[AuditEntry, ...]:
+        """Append, numbered without gaps; `seal` gets each entry with its number and the hash of the one before, and
+        gives it its hash. It is called within the transaction. There is no call that changes or removes entries."""
+        ...
+
+    async def audit(
+        self, *, before: int | None = None, limit: int = 100, who: str | None = None, action: str | None = None
+    ) -> tuple[AuditEntry, ...]:
+        """Newest first, with a number below `before`."""
+        ...
+
+    async def audit_from(self, after: int, limit: int) -> tuple[AuditEntry, ...]:
+        """Oldest first, with a number above `after`."""
         ...
 
     # users

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from modelgrid.adapters.store_sql import (
     access_tokens,
     api_keys,
+    audit,
     deployments,
     history,
     nodes,
@@ -19,6 +20,7 @@ from modelgrid.adapters.store_sql.database import Database
 from modelgrid.adapters.store_sql.engine import make_engine
 from modelgrid.adapters.store_sql.schema import ensure_schema
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
+from modelgrid.domain.audit import AuditEntry
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -134,6 +136,20 @@ class SqlStore(Store):
     async def touch_access_tokens(self, last_used: Mapping[str, float]) -> None:
         if last_used:
             await self._database.write(access_tokens.touch, dict(last_used))
+
+    # audit
+    async def append_audit(
+        self, entries: Sequence[AuditEntry], seal: Callable[[AuditEntry, str], AuditEntry]
+    ) -> tuple[AuditEntry, ...]:
+        return await self._database.write(audit.append, entries, seal)
+
+    async def audit(
+        self, *, before: int | None = None, limit: int = 100, who: str | None = None, action: str | None = None
+    ) -> tuple[AuditEntry, ...]:
+        return await self._database.read(audit.newest_first, before, limit, who, action)
+
+    async def audit_from(self, after: int, limit: int) -> tuple[AuditEntry, ...]:
+        return await self._database.read(audit.after, after, limit)
 
     # users
     async def users(self) -> tuple[User, ...]:

@@ -6,7 +6,7 @@ same field inside the body. Times are seconds since the epoch.
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """Revision id of the newest migration. Equal means that nothing has to be migrated, and alembic is not loaded."""
 
 VERSION_TABLE = "modelgrid_schema"
@@ -95,6 +95,21 @@ access_tokens = Table(
     Column("revoked_at", Double),
     Column("last_used_at", Double),
     Column("body", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Double, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("repeated", Integer, nullable=False),
+    Column("hash", String, nullable=False),
 )
 
 node_status = Table(

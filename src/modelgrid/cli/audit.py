@@ -1,0 +1,54 @@
+"""`modelgrid config audit`: who did what."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from modelgrid.cli.options import Json, session_of
+from modelgrid.cli.output import print_json, say
+from modelgrid.cli.tables import Column, table
+
+_COLUMNS = (
+    Column("seq"),
+    Column("when"),
+    Column("who"),
+    Column("from", drop=2),
+    Column("action"),
+    Column("path", drop=1, wrap=True),
+    Column("status"),
+)
+
+
+def audit(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="No more entries than this.")] = 50,
+    who: Annotated[str, typer.Option(help="Only what this caller did.")] = "",
+    verify: Annotated[bool, typer.Option("--verify", help="Check that nobody changed the log.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who did what, newest first, or check the log with --verify (status 1: it was changed)."""
+    with session_of(context).client() as client:
+        answer = client.verify_audit() if verify else client.audit(limit=limit, **({"who": who} if who else {}))
+    if as_json:
+        print_json(answer)
+    elif verify:
+        broken = f"Entry {answer['broken_at']} was changed or removed."
+        said = f"All {answer['entries']} entries are as they were written. Head: {answer['head'] or 'none'}"
+        say(said if answer["intact"] else broken)
+    else:
+        rows = (
+            [
+                str(item["seq"]),
+                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"])),
+                item["who"],
+                item["source"],
+                item["action"],
+                item["target"],
+                f"{item['status']}{' × ' + str(item['repeated'] + 1) if item['repeated'] else ''}",
+            ]
+            for item in answer["items"]
+        )
+        table(_COLUMNS, rows, empty="Nothing has been recorded yet.")
+    if verify and not answer["intact"]:
+        raise typer.Exit(1)
