@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelgrid.gateway.errors import ApiForm, Refusal, final_event
 from modelgrid.gateway.scan import BadBody, model_of, usage_of
 
-EXAMPLES = settings(max_examples=500)
 JSON = b"application/json"
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -36,7 +35,6 @@ def read(body: bytes, content_type: bytes = JSON) -> str | None:
         return None
 
 
-@EXAMPLES
 @given(bodies, st.booleans(), st.sampled_from([None, 1, "\t"]))
 def test_valid_json_names_the_same_model(body: dict[str, Any], ascii_only: bool, indent: int | str | None) -> None:
     try:
@@ -52,7 +50,6 @@ def test_valid_json_names_the_same_model(body: dict[str, Any], ascii_only: bool,
     assert read(data) == (expected if isinstance(expected, str) and expected else None)
 
 
-@EXAMPLES
 @given(fragments)
 @example(b'{"model":"\xff"}')
 @example(b'{"model":"m","x":' + b"[" * 100_000)
@@ -65,7 +62,6 @@ def test_no_bytes_break_it(data: bytes) -> None:
     assert out >= 0
 
 
-@EXAMPLES
 @given(fragments)
 @example(b'data: {"response":{"a":"\xff"}}')
 @example(b'data: {"response":{"a":' + b"[" * 100_000)
@@ -76,7 +72,6 @@ def test_no_first_event_breaks_the_last(first: bytes) -> None:
     assert json.loads(event.split(b"data: ", 1)[1])["response"]["status"] == "failed"
 
 
-@EXAMPLES
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.text(max_size=200), st.booleans())
 def test_usage_is_found_whatever_the_text_says(into: int, out: int, said: str, details: bool) -> None:
     usage: dict[str, Any] = {"prompt_tokens": into, "completion_tokens": out, "total_tokens": into + out}
