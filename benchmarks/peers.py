@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.machine import debian, from_pypi, package_version, pinned, say, version_of
+from benchmarks.machine import debian, free_port, from_pypi, package_version, pinned, say, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def _configured(name: str, text: str, place: Place) -> str:
 def _vllm_router(program: str, place: Place) -> list[str]:
     return [
         program, "--host", "127.0.0.1", "--port", str(place.port), "--policy", "cache_aware", "--log-level", "warning",
-        "--prometheus-port", str(place.port + 1), "--worker-urls",
+        "--prometheus-port", str(free_port()), "--worker-urls",
         *(f"http://127.0.0.1:{port}" for port in place.replicas),
     ]  # fmt: skip
 
