@@ -61,11 +61,12 @@ def admit(limits: Limits, spent: Spent, tokens: int, now: float) -> Verdict:
     if limits.concurrent is not None and running >= limits.concurrent:
         return Verdict(Bound.CONCURRENCY, CONCURRENCY_WAIT_SECONDS, spent)
     if limits.requests is not None:
-        requests_full_at = max(requests_full_at, now) + PERIOD_SECONDS / limits.requests
+        requests_full_at = (requests_full_at if requests_full_at > now else now) + PERIOD_SECONDS / limits.requests
         if requests_full_at - now > PERIOD_SECONDS + _ROUNDING:
             return Verdict(Bound.REQUESTS, requests_full_at - now - PERIOD_SECONDS, spent)
     if limits.tokens is not None:
-        tokens_full_at = max(tokens_full_at, now) + reservable(limits.tokens, tokens) * PERIOD_SECONDS / limits.tokens
+        cost = reservable(limits.tokens, tokens) * PERIOD_SECONDS / limits.tokens
+        tokens_full_at = (tokens_full_at if tokens_full_at > now else now) + cost
         if tokens_full_at - now > PERIOD_SECONDS + _ROUNDING:
             return Verdict(Bound.TOKENS, tokens_full_at - now - PERIOD_SECONDS, spent)
     return Verdict(None, 0.0, Spent(requests_full_at, tokens_full_at, running + 1))
@@ -77,7 +78,7 @@ _ROUNDING = 1e-6
 
 def reservable(limit: int, tokens: int) -> int:
     """Return how much of `tokens` is charged at admission; the rest is charged when the true number is known."""
-    return min(tokens, limit)
+    return tokens if tokens < limit else limit
 
 
 def settle(limit: int, tokens_full_at: float, reserved: int, used: int, now: float) -> float:
@@ -89,5 +90,7 @@ def settle(limit: int, tokens_full_at: float, reserved: int, used: int, now: flo
 
 def remaining(limit: int, full_at: float, now: float) -> int:
     """Return how many units a bucket holds."""
-    missing = max(0.0, full_at - now) * limit / PERIOD_SECONDS
-    return max(0, int(limit - missing + _ROUNDING))
+    if full_at <= now:
+        return limit
+    left = int(limit - (full_at - now) * limit / PERIOD_SECONDS + _ROUNDING)
+    return left if left > 0 else 0

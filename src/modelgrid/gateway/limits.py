@@ -41,21 +41,25 @@ def estimate(body: bytes, context: int | None) -> int:
         lengths = _decode(body)
     except (msgspec.MsgspecError, RecursionError):  # a form, or what the replica will refuse
         lengths = _Lengths()
-    allowed = (lengths.max_completion_tokens, lengths.max_tokens, lengths.max_output_tokens)
-    tokens = len(body) // BYTES_PER_TOKEN + next((max(0, number) for number in allowed if number is not None), 0)
-    return tokens if context is None else min(tokens, context)
+    tokens = len(body) // BYTES_PER_TOKEN
+    answer = lengths.max_completion_tokens or lengths.max_tokens or lengths.max_output_tokens
+    if answer is not None and answer > 0:
+        tokens += answer
+    return tokens if context is None or tokens < context else context
 
 
 class Limiter:
     """The limits of one key. What it has used up is on the shared page, so that it holds for all gateways together."""
 
-    __slots__ = ("_board", "_label", "_limits", "_tag")
+    __slots__ = ("_board", "_label", "_limits", "_request_lines", "_tag", "_token_lines")
 
     def __init__(self, board: Board, key: KeyGrant, limits: Limits) -> None:
         self._board = board
         self._tag = tag_of("key", key.id)
         self._label = key.label
         self._limits = limits
+        self._request_lines = _lines_of(b"requests", limits.requests)
+        self._token_lines = _lines_of(b"tokens", limits.tokens)
 
     def admit(self, request: "Request", body: bytes, context: int | None) -> Refusal | None:
         """Charge one request, or return why it may not pass.
@@ -78,19 +82,30 @@ class Limiter:
         finally:
             if locked:
                 board.unlock(record)
-        request.extra_headers = _headers(limits, verdict.spent, now)
+        request.extra_headers = self._headers(verdict.spent, now)
         if verdict.refused_by is not None:
             return self._refusal(verdict.refused_by, verdict.wait_seconds)
         reserved = reservable(limits.tokens, tokens) if limits.tokens is not None else 0
         request.ticket = Ticket(board, record, limits.tokens, reserved)
         return None
 
+    def _headers(self, spent: Spent, now: float) -> bytes:
+        """Return the headers that tell what is left, in OpenAI's names."""
+        lines, limits = b"", self._limits
+        if limits.requests is not None:
+            full_at = spent.requests_full_at
+            lines = self._request_lines % (remaining(limits.requests, full_at, now), _duration(full_at - now))
+        if limits.tokens is not None:
+            full_at = spent.tokens_full_at
+            lines += self._token_lines % (remaining(limits.tokens, full_at, now), _duration(full_at - now))
+        return lines
+
     def _refusal(self, bound: Bound, wait: float) -> Refusal:
         if bound is Bound.CONCURRENCY:
             said = f"{self._limits.concurrent} of its requests run already. Wait for one to end"
         else:
             limit = self._limits.requests if bound is Bound.REQUESTS else self._limits.tokens
-            said = f"its limit is {limit} {_UNITS[bound]}. Try again in {_duration(wait)}"
+            said = f"its limit is {limit} {_UNITS[bound]}. Try again in {_duration(wait).decode()}"
         return Refusal(
             status=429,
             code="rate_limit_exceeded",
@@ -136,26 +151,21 @@ class Ticket:
         board.add(record, -1)
 
 
-def _headers(limits: Limits, spent: Spent, now: float) -> bytes:
-    """Return the headers that tell what is left, in OpenAI's names."""
-    lines = b""
-    for name, limit, full_at in (
-        (b"requests", limits.requests, spent.requests_full_at),
-        (b"tokens", limits.tokens, spent.tokens_full_at),
-    ):
-        if limit is not None:
-            lines += (
-                b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n"
-                % (name, limit, name, remaining(limit, full_at, now), name, _duration(full_at - now).encode())
-            )  # fmt: skip
-    return lines
+def _lines_of(unit: bytes, limit: int | None) -> bytes:
+    """Return the header lines of one bound, with places for what remains and for when it is full again."""
+    return (
+        b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
+        % (unit, limit or 0, unit, unit)
+    )  # fmt: skip
 
 
-def _duration(seconds: float) -> str:
-    """Return a time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`."""
-    if seconds < 1.0:
-        return f"{max(0, ceil(seconds * 1000))}ms"
-    if seconds < 60.0:
-        return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
-    minutes, rest = divmod(ceil(seconds), 60)
-    return f"{minutes}m{rest}s"
+def _duration(seconds: float) -> bytes:
+    """Return a time as OpenAI writes it: `120ms`, `1.500s`, `6m0s`."""
+    if seconds <= 0.0:
+        return b"0ms"
+    milliseconds = int(seconds * 1000) + 1
+    if milliseconds < 1000:
+        return b"%dms" % milliseconds
+    if milliseconds < 60_000:
+        return b"%d.%03ds" % divmod(milliseconds, 1000)
+    return b"%dm%ds" % divmod(ceil(seconds), 60)
