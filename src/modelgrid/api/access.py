@@ -40,12 +40,14 @@ class ApiKeyList(BaseModel):
 
 
 class ApiKeyBody(BaseModel, extra="forbid"):
-    label: str
-    expires_at: float | None = Field(None, ge=0, le=LATEST, description="Unix seconds; null: does not expire.")
+    label: str = Field(min_length=1, max_length=100, description="Printable: who or what uses the key.")
+    expires_at: float | None = Field(
+        None, ge=0, le=LATEST, strict=True, description="Unix seconds; null: does not expire."
+    )
     models: tuple[str, ...] | None = Field(None, description="Models it may use; null: all.")
-    requests_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
-    tokens_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
-    concurrent_requests: int | None = Field(None, ge=1, le=LARGEST_LIMIT)
+    requests_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT, strict=True)
+    tokens_per_minute: int | None = Field(None, ge=1, le=LARGEST_LIMIT, strict=True)
+    concurrent_requests: int | None = Field(None, ge=1, le=LARGEST_LIMIT, strict=True)
 
 
 class PasswordBody(BaseModel, extra="forbid"):

@@ -1,5 +1,6 @@
 """The one error shape: `{"error": {"code", "message", "fix", "details"}}`."""
 
+from collections.abc import Iterable
 from math import ceil
 from typing import Any
 
@@ -7,12 +8,16 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelgrid.domain.errors import InvalidInput, ModelGridError
+
+NO_SUCH_METHOD = 405
 
 log = structlog.get_logger()
 
@@ -57,7 +62,7 @@ def install(app: FastAPI) -> None:
         said = "; ".join(f"{problem['path']}: {problem['expected']}" for problem in problems[:5])
         return error_response(InvalidInput(f"The request is refused: {said}.", problems=problems))
 
-    async def on_http(_: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
         code = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}.get(error.status_code, "invalid_input")
@@ -67,11 +72,23 @@ def install(app: FastAPI) -> None:
             "fix": "/v1/_ui/openapi.json lists all calls.",
             "details": {},
         }
-        return JSONResponse({"error": body}, status_code=error.status_code, headers=error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == NO_SUCH_METHOD:
+            headers["Allow"] = ", ".join(allowed_methods(app.routes, request.scope["path"]))
+        return JSONResponse({"error": body}, status_code=error.status_code, headers=headers)
 
     app.add_exception_handler(ModelGridError, on_known)
     app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(HTTPException, on_http)
+
+
+def allowed_methods(routes: Iterable[BaseRoute], path: str) -> list[str]:
+    """Return every method that a path takes (RFC 9110, 10.2.1). The framework knows those of one route only."""
+    found = [route for route in routes if isinstance(route, APIRoute) and route.path_regex.match(path)]
+    fewest = min((len(route.param_convertors) for route in found), default=0)
+    return sorted(
+        {method for route in found if len(route.param_convertors) == fewest for method in route.methods or ()}
+    )
 
 
 class UnforeseenErrors:

@@ -92,6 +92,8 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
             said = operation.get("description")
             if said:
                 operation["summary"] = first_sentence(said)
+            for parameter in operation.get("parameters", ()):
+                _without_null(parameter)
             if (method, path) in OPEN:
                 operation["security"] = []
             _mend_stream(operation["responses"])
@@ -110,6 +112,15 @@ def _mend_stream(responses: dict[str, Any]) -> None:
             streamed["schema"].pop("type", None)
         else:
             response["content"] = {"application/json": content.pop(STREAM)}
+
+
+def _without_null(parameter: dict[str, Any]) -> None:
+    """Say of a parameter that it may be left out, not that it may be null: headers and URLs know no null."""
+    options = parameter["schema"].get("anyOf", ())
+    kept = [option for option in options if option != {"type": "null"}]
+    if len(kept) == 1 < len(options):
+        del parameter["schema"]["anyOf"]
+        parameter["schema"] = kept[0] | parameter["schema"]
 
 
 def first_sentence(text: str) -> str:

@@ -8,10 +8,11 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Response
 
-from modelgrid.domain.errors import InvalidInput, PreconditionFailed
+from modelgrid.domain.errors import PreconditionFailed
 
-_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e]*)"')
-_LIST = re.compile(r'\s*(?:W/)?"[\x21\x23-\x7e]*"\s*(?:,\s*(?:W/)?"[\x21\x23-\x7e]*"\s*)*')
+_TAG = r'(?:W/)?"[!#-~]*"'
+_TAGS = rf"{_TAG}( *, *{_TAG})*"
+_ETAG = re.compile(r'(W/)?"([!#-~]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,14 @@ class Precondition:
         return present
 
 
-def if_match(if_match: Annotated[str | None, Header()] = None) -> Precondition | None:
+def if_match(
+    if_match: Annotated[str | None, Header(pattern=rf"^(\*|{_TAGS})$", description="ETag of what was read.")] = None,
+) -> Precondition | None:
     """Return what `If-Match` demands; `None` without one. A weak ETag never matches."""
     if if_match is None:
         return None
-    if if_match.strip() == "*":
+    if if_match == "*":
         return Precondition(None)
-    if _LIST.fullmatch(if_match) is None:
-        raise InvalidInput("If-Match is not a list of ETags.", fix='Send the ETag of the last answer, like `"3"`.')
     return Precondition(frozenset(tag for weak, tag in _ETAG.findall(if_match) if not weak))
 
 

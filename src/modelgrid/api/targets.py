@@ -19,21 +19,21 @@ router = APIRouter(tags=["targets"])
 class TargetBody(BaseModel, extra="forbid"):
     """What is desired of a model. Whatever is left out takes the catalog's or the node's default."""
 
-    replicas: int = Field(1, ge=0, le=64)
+    replicas: int = Field(1, ge=0, le=64, strict=True)
     node: str | None = None
     vendor: GpuVendor | None = None
     gpus: tuple[str, ...] = ()
     """Pinned GPUs of each instance."""
-    gpu_count: int | None = Field(None, ge=0, le=64)
+    gpu_count: int | None = Field(None, ge=0, le=64, strict=True)
     """GPUs per instance; 0 runs on the CPU."""
-    context: int | None = Field(None, ge=1)
-    concurrency: int | None = Field(None, ge=1)
+    context: int | None = Field(None, ge=1, strict=True)
+    concurrency: int | None = Field(None, ge=1, strict=True)
     runtime: RuntimeKind | None = None
     image: str | None = None
     args: tuple[str, ...] = ()
     env: dict[str, str] = {}
     mounts: tuple[Mount, ...] = ()
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, strict=True)
 
 
 class PreviewBody(TargetBody):
