@@ -30,6 +30,10 @@ def records(daemon: DaemonUnderTest, **query: Any) -> list[dict[str, Any]]:
     return found
 
 
+def starts(daemon: DaemonUnderTest, deployment: str) -> list[dict[str, Any]]:
+    return records(daemon, source=f"deployment:{deployment}", grep="Application startup complete")
+
+
 def test_every_source_speaks_in_one_order(daemon: DaemonUnderTest, deployment: str) -> None:
     wanted = {"daemon", "scheduler", "gateway", f"deployment:{deployment}"}
     wait_until("all have spoken", lambda: {record["source"] for record in records(daemon)} >= wanted)
@@ -51,7 +55,7 @@ def test_a_new_record_ends_the_wait(daemon: DaemonUnderTest, deployment: str) ->
     daemon.client.act(deployment, "restart")
     page = daemon.client.log_records(source=f"deployment:{deployment}", after=here, wait_seconds=30)
     assert page["items"]
-    wait_until("it runs again", lambda: daemon.client.deployments(state="running"))
+    wait_until("it runs again", lambda: len(starts(daemon, deployment)) == 2)
 
 
 def test_the_export_is_everything(daemon: DaemonUnderTest, deployment: str) -> None:
@@ -78,6 +82,7 @@ def test_what_is_not_understood_is_refused(daemon: DaemonUnderTest, query: dict[
 
 def test_a_restart_goes_on_where_it_was(daemon: DaemonUnderTest, deployment: str) -> None:
     source = f"deployment:{deployment}"
+    said = wait_until("it said that it started", lambda: starts(daemon, deployment))
     before = records(daemon, source=source)
     daemon.stop()
     daemon.start()
@@ -85,8 +90,7 @@ def test_a_restart_goes_on_where_it_was(daemon: DaemonUnderTest, deployment: str
     after = records(daemon, source=source)
     assert after[: len(before)] == before
     assert len({record["seq"] for record in after}) == len(after)
-    texts = [record["message"] for record in after if "Application startup complete" in record["message"]]
-    assert len(texts) == 2, "one per attempt: what the engine said before the restart is not taken in twice"
+    assert starts(daemon, deployment) == said, "nothing is taken in twice"
     found = [record for record in records(daemon, source="gateway") if record["message"].startswith("listens on")]
     assert len(found) == len({record["fields"]["pid"] for record in found})
     assert all(path.stat().st_mode & 0o077 == 0 for path in Path(daemon.state_dir / "logs").glob("*.ndjson"))

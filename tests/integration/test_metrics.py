@@ -16,6 +16,7 @@ from modelgrid.api.metrics import dashboard_text, scrape_config
 from modelgrid.domain.routing import RoutingTable
 from modelgrid.gateway.control_part import STALE_SECONDS, control_part
 from modelgrid.gateway.core import Core
+from modelgrid.gateway.sheet import FAMILIES
 
 REQUESTS = 6
 
@@ -76,6 +77,19 @@ def test_the_present_of_one_deployment(daemon: DaemonUnderTest) -> None:
     assert found["engine_problem"] == ""
 
 
+def test_it_is_streamed(daemon: DaemonUnderTest) -> None:
+    (deployment,) = daemon.client.deployments()
+    token = (daemon.state_dir / "token").read_text().strip()
+    topic = f"deployment:{deployment['id']}"
+    url = f"{daemon.console_url}/v1/_ui/events"
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.stream("GET", url, params={"topics": topic}, headers=headers, timeout=30) as stream:
+        said = (json.loads(line[6:]) for line in stream.iter_lines() if line.startswith("data: "))
+        change = next(data for data in said if "op" in data)
+    assert (change["topic"], change["op"], change["key"]) == (topic, "replace", "metrics")
+    assert change["value"].keys() == ask(daemon, f"/deployments/{deployment['id']}/metrics").json().keys()
+
+
 @pytest.mark.parametrize(
     "query",
     [{}, {"name": "nothing"}, {"name": "in_flight", "step": 0}, {"name": "in_flight", "since": "now"},
@@ -100,6 +114,7 @@ def test_one_page_for_prometheus(daemon: DaemonUnderTest) -> None:
     names = {sample.name for family in families for sample in family.samples} | {
         line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")
     }
+    names |= FAMILIES.keys()  # of which the page has those that were counted
     board = json.loads(dashboard_text())
     expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
     used = {name for text in expressions for name in re.findall(r"\bmodelgrid_[a-z0-9_]+", text)}

@@ -17,6 +17,7 @@ from modelgrid.api.context import Services
 from modelgrid.api.deployments import deployment_view
 from modelgrid.api.events import event_view
 from modelgrid.api.logs import LogRecordView, record_view
+from modelgrid.api.metrics import deployment_metrics_view
 from modelgrid.api.nodes import gpu_views, node_view
 from modelgrid.api.overview import overview_view
 from modelgrid.api.targets import placement_row, target_view
@@ -54,6 +55,7 @@ class Publisher:
         services.node_status.changed.listen(self._publish_nodes)
         services.keys.changed.listen(self._publish_keys)
         services.logs.listen(self._publish_records)
+        services.metrics.on_sample(self._publish_metrics)
         services.settings.changed.listen(self._publish_config)
 
     async def run(self) -> None:
@@ -96,6 +98,15 @@ class Publisher:
             groups[record.source, record.level].append(record_view(record))
         for (source, level), views in groups.items():
             self._hub.publish("logs", "append", source, partial(list, views), source=source, level=level)
+
+    def _publish_metrics(self) -> None:
+        services = self._services
+        for item in services.registry.all():
+            topic = f"{DEPLOYMENT}{item.id}"
+            if self._hub.heard(topic):
+                self._hub.publish(
+                    topic, "replace", "metrics", partial(deployment_metrics_view, services, item.id), gauge=True
+                )
 
     def _publish_config(self) -> None:
         self._hub.publish("config", "replace", "config", partial(config_view, self._services.settings), gauge=True)
