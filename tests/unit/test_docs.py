@@ -356,3 +356,11 @@ def test_the_table_of_states_has_the_rules_in_their_order() -> None:
 def test_the_table_of_steps_names_every_step() -> None:
     named = {word for cell in _numbered("next_step", 2) for word in INLINE.findall(cell)}
     assert named == {step.value for step in lifecycle.Step}
+
+
+def test_the_tests_that_hold_the_gateways_behaviour_exist() -> None:
+    page = (ROOT / "docs/architecture/gateway.md").read_text()
+    rows = re.findall(r"^\| .+ \| `(tests/\S+\.py)` `(test_\w+)` \|$", page, re.MULTILINE)
+    assert len(rows) >= 25
+    missing = [name for path, name in rows if f"def {name}(" not in (ROOT / path).read_text()]
+    assert not missing, f"docs/architecture/gateway.md names tests that are not there: {missing}"
