@@ -14,18 +14,20 @@ export interface Reason {
   readonly link: string;
 }
 
-/** What needs somebody, worst first, as the daemon says it. */
+/** What needs somebody, worst first, as the daemon says it: `<deployment> is <state>: <why>`, `<node>: <why>`. */
 export const reasons = computed<readonly Reason[]>(() =>
   (state.overview.value?.needs ?? []).map((need) => {
-    const colon = need.indexOf(': ');
-    const failed = need.includes(' is failed');
+    const [, what = need, cause = ''] = /^(.{1,120}?): (.*)$/s.exec(need) ?? [];
+    const [id] = what.split(' is ');
+    const deployment = state.deployments.items.value.find((one) => one.id === id);
+    const node = state.nodes.items.value.find((one) => one.name === what);
     return {
-      severity: failed ? 'critical' : 'warning',
-      what: colon < 0 ? need : need.slice(0, colon),
-      cause: colon < 0 ? '' : need.slice(colon + 2),
+      severity: what.endsWith(' is failed') ? 'critical' : 'warning',
+      what,
+      cause,
       impact: '',
-      since: null,
-      link: '/gpus/devices',
+      since: deployment?.unhealthy_since ?? null,
+      link: deployment ? `/deployments/active?open=${encodeURIComponent(deployment.id)}` : node ? '/gpus/devices' : '/logs',
     };
   }),
 );

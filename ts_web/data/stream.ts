@@ -26,13 +26,15 @@ export const silence = computed(() => {
   void now.value;
   return heardAt.value === 0 ? Infinity : Math.max(0, Date.now() / 1000 - heardAt.value);
 });
+/** A try has failed, and none has worked since: the next one under way changes nothing. */
+const broken = computed(() => link.value.state !== 'live' && link.value.why !== '');
 /** Nothing vouches for what is shown: the link has been down for more than a beat, or three beats are missing. */
 export const stale = computed(() => {
-  if (heardAt.value === 0) return link.value.state === 'waiting';
+  if (heardAt.value === 0) return broken.value;
   return silence.value > 15 || (link.value.state !== 'live' && silence.value > 6);
 });
 /** Not even the verdict can be trusted: nothing was heard for 15 seconds, or ever. */
-export const lost = computed(() => (heardAt.value === 0 ? link.value.state === 'waiting' : silence.value > 15));
+export const lost = computed(() => (heardAt.value === 0 ? broken.value : silence.value > 15));
 
 /** More than this is not kept during a pause: what is shown is loaded anew at its end. */
 const LONGEST_QUEUE = 5_000;

@@ -26,7 +26,7 @@ export class MgId extends MgElement {
         cursor: pointer;
       }
       button:hover { color: var(--text); background: var(--s3); }
-      .icon { width: 13px; height: 13px; }
+      svg.icon { width: 13px; height: 13px; }
       .done { color: var(--ok); }
     `,
   ];

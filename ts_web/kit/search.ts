@@ -12,7 +12,7 @@ export class MgSearch extends MgElement {
     MgElement.styles,
     css`
       :host { position: relative; display: block; flex: 0 1 280px; min-width: 160px; }
-      .icon { position: absolute; left: 9px; top: 50%; translate: 0 -50%; color: var(--text-3); width: 14px; height: 14px; }
+      svg.icon { position: absolute; left: 9px; top: 50%; translate: 0 -50%; color: var(--text-3); width: 14px; height: 14px; }
       input { padding-left: 30px; min-height: 28px; padding-block: 3px; font-size: 13px; }
     `,
   ];

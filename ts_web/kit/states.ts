@@ -118,7 +118,7 @@ export class MgEmpty extends MgElement {
         padding: 40px 16px;
         text-align: center;
       }
-      .icon { width: 28px; height: 28px; color: var(--text-3); stroke-width: 1.5; }
+      svg.icon { width: 32px; height: 32px; color: var(--text-3); stroke-width: 1.5; }
       h2 { font-size: 16px; line-height: 24px; }
       ::slotted(*) { max-width: 100%; color: var(--text-2); }
     `,

@@ -83,7 +83,7 @@ export class MgGpusDevices extends MgElement {
       ${this.#faults(view)}
       <div class="use">
         <div class="line"><span>Utilisation</span><b>${percent(gpu.utilization_percent)}</b></div>
-        <mg-sparkline .points=${gpuHistory.of(gpuKey(view))} max="100" label=${`Utilisation of ${gpu.id}, last minutes`}></mg-sparkline>
+        <mg-sparkline .points=${gpuHistory.of(view)} max="100" label=${`Utilisation of ${gpu.id}, last 15 minutes`}></mg-sparkline>
       </div>
       ${this.#memory(view)} ${this.#readings(view)}
       <footer>

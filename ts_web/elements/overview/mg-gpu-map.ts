@@ -52,7 +52,7 @@ export class MgGpuMap extends MgElement {
     const hot = gpu.throttle_reasons?.length && gpu.temperature_celsius != null ? `${number(gpu.temperature_celsius)} °C` : percent(gpu.utilization_percent);
     const said = `${gpu.id} of ${view.node}: ${word}, ${bytes(gpu.vram_free_bytes)} of ${bytes(gpu.vram_total_bytes)} free`;
     return html`<a class=${bad ? kind : ''} href=${`/gpus/devices?q=${encodeURIComponent(gpuKey(view))}`} title=${said}>
-      <mg-sparkline aria-hidden="true" .points=${gpuHistory.of(gpuKey(view))} max="100"></mg-sparkline>
+      <mg-sparkline aria-hidden="true" .points=${gpuHistory.of(view)} max="100"></mg-sparkline>
       <div class="line">${bad ? shape(kind) : nothing}<span class="id">${label}</span><b>${kind === 'idle' ? 'idle' : hot}</b></div>
       <span class="visually-hidden">${said}</span>
       <mg-meter aria-hidden="true" .parts=${[{ value: full, tone: full > 0.5 ? 'ours' : 'others', label: bytes(gpu.vram_used_bytes) }]} total="1"></mg-meter>

@@ -16,6 +16,7 @@ import './mg-attention.ts';
 import './mg-gpu-map.ts';
 import './mg-latest-events.ts';
 import './mg-verdict.ts';
+import './mg-vitals.ts';
 
 /** Overview ▸ Stats: is the fleet healthy right now, and if not, what needs somebody. */
 @customElement('mg-overview-stats')
@@ -84,8 +85,12 @@ export class MgOverviewStats extends MgElement {
 
   protected override render(): unknown {
     const gpus = state.gpus.items.value;
+    // All at once, or what comes late would push away what is being read.
+    const ready = [state.overview, state.nodes, state.gpus, state.deployments].every((source) => source.loaded || source.problem);
+    if (!ready) return html`<mg-verdict></mg-verdict>`;
     return html`<mg-verdict></mg-verdict>
       ${reasons.value.length ? html`<mg-attention></mg-attention>` : nothing}
+      <mg-vitals></mg-vitals>
       ${this.#drift()}
       <mg-card heading="GPUs" note="line: utilisation · bar: memory in use">
         <mg-state .source=${state.gpus} rows="2">

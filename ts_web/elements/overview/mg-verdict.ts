@@ -15,7 +15,7 @@ export class MgVerdict extends MgElement {
   static override styles = [
     MgElement.styles,
     css`
-      section { display: flex; flex-wrap: wrap; align-items: center; gap: 12px 16px; padding: 14px 20px; border: 1px solid var(--hairline); border-left: 4px solid var(--idle); border-radius: 8px; background: var(--idle-tint); }
+      section { min-height: 82px; display: flex; flex-wrap: wrap; align-items: center; gap: 12px 16px; padding: 14px 20px; border: 1px solid var(--hairline); border-left: 4px solid var(--idle); border-radius: 8px; background: var(--idle-tint); }
       .ok { border-left-color: var(--ok); background: var(--ok-tint); }
       .warning { border-left-color: var(--warning); background: var(--warning-tint); }
       .critical { border-left-color: var(--critical); background: var(--critical-tint); }

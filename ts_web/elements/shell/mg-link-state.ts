@@ -45,9 +45,9 @@ export class MgLinkState extends MgElement {
 
   protected override render(): unknown {
     void now.value;
-    const { state: is, retryAt } = link.value;
+    const { state: is, retryAt, why } = link.value;
     if (is === 'live' && !stale.value) return html`<span class="chip live">${shape('ok')} Live</span>`;
-    if (is !== 'waiting' && !lost.value) return html`<span class="chip">${shape('busy')} Connecting</span>`;
+    if (is !== 'waiting' && why === '' && !lost.value) return html`<span class="chip">${shape('busy')} Connecting</span>`;
     const age = Number.isFinite(silence.value) ? `no data for ${coarse(silence.value)}` : 'not live';
     const wait = Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
     return html`<span class="chip off" role="status" aria-label="The connection to the daemon is lost">
