@@ -3,6 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 from modelgrid.assembly import Assembly
 from modelgrid.composition import catalog_sources, engine_runtimes, launch_settings
@@ -122,7 +124,19 @@ def check_files(config: Config) -> None:
     if tls is None:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file)
-    except OSError as error:
-        said = error.strerror or str(error)
+        # Without a password OpenSSL would ask for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
+        ended = _ended(Path(tls.cert_file).read_bytes())
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
         raise refused("api.tls", tls.cert_file, f"a certificate and its key in PEM are expected ({said})") from None
+    if ended:
+        raise refused("api.tls", tls.cert_file, f"a certificate that is valid is expected; this one ended on {ended}")
+
+
+def _ended(pem: bytes) -> str:
+    """Return the day on which the certificate ended; empty while it is valid."""
+    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415  only with TLS, and slow to import
+
+    end = load_pem_x509_certificate(pem).not_valid_after_utc
+    return f"{end:%Y-%m-%d}" if end < datetime.now(UTC) else ""

@@ -22,7 +22,7 @@ from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
 from modelgrid.api.publisher import Publisher
-from modelgrid.appliers import Live, as_listening, settings_of
+from modelgrid.appliers import Live, as_listening, check_files, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
 from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
@@ -297,6 +297,7 @@ def main() -> None:
     try:
         config = load_config(arguments.config)
         set_log_level(config.log_level)
+        check_files(config)
         uvloop.run(run(arguments, config, tap))
     except ModelGridError as error:
         sys.stderr.write(f"modelgrid: {error}\n")

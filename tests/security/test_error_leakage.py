@@ -19,7 +19,12 @@ INSIDES = ("Traceback", "SELECT", "sqlite", "/var/lib", ".py", "hunter2", "Opera
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    services = SimpleNamespace(config=Config(), settings=SimpleNamespace(running=Config()), nodes=lambda: ())
+    services = SimpleNamespace(
+        config=Config(),
+        settings=SimpleNamespace(running=Config()),
+        nodes=lambda: (),
+        hub=SimpleNamespace(position="0-0"),
+    )
     app = create_app(cast("Services", cast("Any", services)), "local-token")
 
     @app.get("/v1/_ui/boom")
