@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -51,7 +51,12 @@ class SupervisedGateways(Gateway):
     @property
     def pids(self) -> set[int]:
         """The gateway processes, old ones that still drain included."""
-        return {child.pid for child in psutil.Process(self.pid).children() if child.status() != psutil.STATUS_ZOMBIE}
+        found = set()
+        for child in psutil.Process(self.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.add(child.pid)
+        return found
 
     @property
     def newest(self) -> dict[int, GatewayReport]:
