@@ -38,7 +38,9 @@ class TokenList(BaseModel):
 class TokenBody(BaseModel, extra="forbid"):
     label: str = Field(examples=["ci"])
     role: Role = Field(Role.VIEWER, description="`viewer` may only read; `admin` may do everything.")
-    expires_at: float | None = Field(None, ge=0, le=LATEST, description="Unix seconds; null: does not expire.")
+    expires_at: float | None = Field(
+        None, ge=0, le=LATEST, strict=True, description="Unix seconds; null: does not expire."
+    )
 
 
 def _fields(token: AccessToken, now: float) -> dict[str, Any]:
