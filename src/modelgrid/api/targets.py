@@ -36,6 +36,12 @@ class TargetBody(BaseModel, extra="forbid"):
     trust_remote_code: bool = Field(False, strict=True)
 
 
+class ScaleBody(BaseModel, extra="forbid"):
+    """How many are desired. All else of the target stays as it is."""
+
+    replicas: int = Field(ge=0, le=64)
+
+
 class PreviewBody(TargetBody):
     model: str
 
@@ -167,6 +173,17 @@ async def put_target(
     """Ensure a target. Repeating it changes nothing. Answers when it is accepted; deployments follow."""
     expected = condition.revision(model, services.targets.revision(model)) if condition else None
     target = await services.targets.ensure(to_request(model, body), by=caller, expected_revision=expected)
+    set_etag(response, target.revision)
+    return target_view(services, target)
+
+
+@router.patch("/targets/{model:path}")
+async def scale_target(
+    services: Context, caller: Caller, model: str, body: ScaleBody, response: Response, condition: IfMatch
+) -> TargetView:
+    """Change the number of replicas, and nothing else: settings and sealed environment values stay."""
+    expected = condition.revision(model, services.targets.revision(model)) if condition else None
+    target = await services.targets.scale(model, body.replicas, by=caller, expected_revision=expected)
     set_etag(response, target.revision)
     return target_view(services, target)
 
