@@ -17,6 +17,7 @@ export type TargetView = Schemas['TargetView'];
 export type PlacementRow = Schemas['PlacementRow'];
 export type CatalogList = Schemas['CatalogList'];
 export type ApiKeyView = Schemas['ApiKeyView'];
+export type { Schemas };
 
 export const gpuKey = (gpu: GpuView): string => `${gpu.node}/${gpu.gpu.id}`;
 

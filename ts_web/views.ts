@@ -32,13 +32,62 @@ export const AREAS: readonly Area[] = [
     ],
   },
   {
+    name: 'cluster',
+    title: 'Cluster',
+    icon: 'cluster',
+    key: 'c',
+    views: [
+      { path: '/cluster/nodes', title: 'Nodes', tag: 'mg-cluster-nodes', load: () => import('./elements/cluster/mg-cluster-nodes.ts') },
+      { path: '/cluster/placements', title: 'Placements', tag: 'mg-cluster-placements', load: () => import('./elements/cluster/mg-cluster-placements.ts') },
+      { path: '/cluster/desired', title: 'Desired', tag: 'mg-cluster-desired', load: () => import('./elements/cluster/mg-cluster-desired.ts') },
+    ],
+  },
+  {
     name: 'gpus',
     title: 'GPUs',
     icon: 'gpus',
     key: 'g',
     views: [
       { path: '/gpus/devices', title: 'Devices', tag: 'mg-gpus-devices', load: () => import('./elements/gpus/mg-gpus-devices.ts') },
+      { path: '/gpus/drivers', title: 'Drivers', tag: 'mg-gpus-drivers', load: () => import('./elements/gpus/mg-gpus-drivers.ts') },
     ],
+  },
+  {
+    name: 'deployments',
+    title: 'Deployments',
+    icon: 'deployments',
+    key: 'd',
+    views: [
+      { path: '/deployments/active', title: 'Active', tag: 'mg-deployments-active', load: () => import('./elements/deployments/mg-deployments-active.ts') },
+      { path: '/deployments/history', title: 'History', tag: 'mg-deployments-history', load: () => import('./elements/deployments/mg-deployments-history.ts') },
+    ],
+  },
+  {
+    name: 'models',
+    title: 'Models',
+    icon: 'models',
+    key: 'm',
+    views: [
+      { path: '/models/catalog', title: 'Catalog', tag: 'mg-models-catalog', load: () => import('./elements/models/mg-models-catalog.ts') },
+      { path: '/models/deployed', title: 'Deployed', tag: 'mg-models-deployed', load: () => import('./elements/models/mg-models-deployed.ts') },
+    ],
+  },
+  {
+    name: 'access',
+    title: 'Access',
+    icon: 'access',
+    key: 'a',
+    views: [
+      { path: '/access/apikeys', title: 'API Keys', tag: 'mg-access-apikeys', load: () => import('./elements/access/mg-access-apikeys.ts') },
+      { path: '/access/clients', title: 'Clients', tag: 'mg-access-clients', load: () => import('./elements/access/mg-access-clients.ts') },
+    ],
+  },
+  {
+    name: 'settings',
+    title: 'Settings',
+    icon: 'settings',
+    key: 's',
+    views: [{ path: '/settings', title: 'Settings', tag: 'mg-settings', load: () => import('./elements/settings/mg-settings.ts') }],
   },
 ];
 

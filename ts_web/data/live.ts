@@ -10,7 +10,7 @@ import { atOrBefore, type Change } from './stream/protocol.ts';
  * Data that stays current: loaded by REST, then kept so by changes of the stream that are younger than the answer.
  * It is loaded while somebody holds it, and kept (as old) afterwards, so that coming back shows it at once.
  */
-abstract class Live implements Source {
+export abstract class Live implements Source {
   readonly #loaded = signal(false);
   readonly #failure = signal<Failure | null>(null);
   readonly #outdated = signal(false);
@@ -146,6 +146,7 @@ export class LiveCollection<T> extends Live {
     for (const change of changes) {
       if (change.op === 'remove') next.delete(change.key);
       else if (change.op === 'upsert') next.set(change.key, change.value as T);
+      else if (change.op === 'append') for (const item of [change.value].flat() as T[]) next.set(this.keyOf(item), item);
     }
     this.#byKey.value = next;
   }

@@ -26,6 +26,7 @@ export class MgDrawer extends MgElement {
       }
       @keyframes in { from { opacity: 0; transform: translateX(16px); } }
       @media (max-width: 900px) { aside { width: 100vw; border: 0; } }
+      aside:focus-visible { outline: none; }
       header { display: flex; align-items: flex-start; gap: 8px; padding: 12px 12px 8px 20px; }
       .heading { flex: 1; min-width: 0; }
       .tabs { padding: 0 14px 8px; border-bottom: 1px solid var(--hairline); }

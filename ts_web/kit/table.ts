@@ -74,7 +74,7 @@ export class MgTable<T> extends MgElement {
     const kept = this.bare ? this.rows : matching(this.rows, this.columns, param(`${this.prefix_}q`));
     const fresh = sorted(kept, this.columns, this.#sort).map((row) => ({ key: this.rowKey(row), row, gone: false }));
     // Who sorts, filters or turns a page wants the rows to move.
-    const asked = `${this.#sort}|${this.bare ? '' : `${param(`${this.prefix_}q`)}|${param(`${this.prefix_}page`)}`}`;
+    const asked = `${this.#sort}|${this.bare ? '' : hrefWith({ open: null, tab: null })}`; // whatever filters, it is in the address
     this.#order = this.#held && asked === this.#asked ? keepOrder(this.#order, fresh) : fresh;
     this.#asked = asked;
   }
@@ -139,7 +139,7 @@ export class MgTable<T> extends MgElement {
       ${this.selection.size
         ? html`<div class="bulk">${count(this.selection.size)} selected <slot name="bulk"></slot></div>`
         : nothing}
-      <span class="many" role="status">${q || shown !== this.rows.length ? `${count(shown)} of ${count(this.rows.length)}` : count(this.rows.length)} ${this.label}</span>
+      <span class="many" role="status">${q || shown !== this.rows.length ? `${count(shown)} of ${count(this.rows.length)}` : count(this.rows.length)} ${this.rows.length === 1 ? this.label.replace(/s$/, '') : this.label}</span>
       <button type="button" class="btn ghost icon-only" popovertarget="columns" aria-label="Choose columns" title="Choose columns">
         ${icon('columns')}
       </button>

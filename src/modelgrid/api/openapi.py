@@ -46,6 +46,7 @@ EXAMPLES: Mapping[str, Any] = {
     "OwnPasswordBody": {"current": "the one-time password", "new": "a sentence is good"},
     "PasswordBody": {"password": "a sentence is good"},
     "PreviewBody": {"model": "qwen2.5-0.5b", "replicas": 2, "gpu_count": 1},
+    "ScaleBody": {"replicas": 3},
     "TokenBody": {"label": "ci", "role": "viewer"},
     "TargetBody": {"replicas": 2, "gpu_count": 1, "context": 8192, "args": ["--max-num-seqs=64"]},
 }

@@ -1,0 +1,44 @@
+"""Deploying from the catalog: filtered by the address, previewed, asked for, and followed until it runs."""
+
+from browser_kit import log_in, settled, watched_page
+from daemon_under_test import DaemonUnderTest
+from playwright.sync_api import Browser, expect
+
+CHOSEN = "Qwen/Qwen3-4B-Instruct-2507"
+
+
+def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUnderTest) -> None:
+    page, seen = watched_page(chromium, fleet.console_url)
+    log_in(page, at="/models/catalog")
+    settled(page)
+    page.get_by_label("Capability", exact=True).select_option("chat")
+    page.get_by_label("VRAM", exact=True).select_option("24")
+    assert "capability=chat" in page.url
+    assert "vram=24" in page.url
+    expect(page.get_by_role("row").filter(has_text="bge-m3")).to_have_count(0)  # embeds, does not chat
+    page.get_by_role("button", name=f"Deploy {CHOSEN}").click()
+    preview = page.get_by_role("region", name="Where it would land")
+    expect(preview.get_by_text("placed on here nvidia-")).to_be_visible()
+    page.locator("mg-deploy-dialog").get_by_label("Context").fill("32768")
+    expect(preview.get_by_text("32768 tokens")).to_be_visible()  # asked anew
+    page.locator("mg-deploy-dialog").get_by_role("button", name="Deploy", exact=True).click()
+    page.get_by_role("link", name="Follow it").click()
+    row = page.get_by_role("row").filter(has_text=CHOSEN)
+    expect(row.get_by_text("Running", exact=True)).to_be_visible()  # walked there by the stream
+    page.goto("/models/deployed")
+    expect(page.get_by_role("row").filter(has_text=CHOSEN).get_by_text("1 of 1")).to_be_visible()
+
+    page.goto("/cluster/desired")
+    target = page.get_by_role("row").filter(has_text=CHOSEN)
+    target.get_by_role("button", name="Actions for").click()
+    target.get_by_role("button", name="Scale…").click()
+    page.get_by_label("Replicas").fill("2")
+    page.locator("mg-scale-dialog").get_by_role("button", name="Scale").click()
+    expect(target.get_by_text("as desired")).to_be_visible()
+    (scaled,) = [item for item in fleet.client.targets() if item["model"] == CHOSEN]
+    assert (scaled["replicas"], scaled["spec"]["context"]) == (2, 32768)  # the settings stayed
+    page.goto("/cluster/placements")
+    expect(page.get_by_role("row").filter(has_text=CHOSEN).get_by_text("Running", exact=True)).to_have_count(2)
+    fleet.client.clear(CHOSEN)
+    seen.nothing()
+    page.context.close()

@@ -1,0 +1,113 @@
+import { css, html, nothing } from 'lit';
+import { customElement, state as internal } from 'lit/decorators.js';
+import { state, type TargetView } from '../../appstate.ts';
+import { copyItems, quoted } from '../../commands.ts';
+import { api, body } from '../../data/client.ts';
+import { asFailure } from '../../data/failure.ts';
+import '../../kit/badge.ts';
+import { confirm } from '../../kit/dialog.ts';
+import { MgElement } from '../../kit/element.ts';
+import { plural, UNKNOWN } from '../../kit/format.ts';
+import { icon } from '../../kit/icons.ts';
+import '../../kit/menu.ts';
+import type { MenuItem } from '../../kit/menu.ts';
+import '../../kit/stack.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import '../../kit/table.ts';
+import type { Column } from '../../kit/table.ts';
+import '../../kit/time.ts';
+import { toast } from '../../kit/toast.ts';
+import './mg-scale-dialog.ts';
+
+/** Cluster ▸ Desired: what is wanted of each model, and what the reconciler has still to do for it. */
+@customElement('mg-cluster-desired')
+export class MgClusterDesired extends MgElement {
+  static override styles = [MgElement.styles, css`:host { display: block; }`];
+
+  @internal() private scaling: TargetView | null = null;
+  @internal() private refused: ReadonlyMap<string, string> = new Map();
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => state.targets.hold());
+  }
+
+  async #clear(target: TargetView): Promise<void> {
+    const sure = await confirm({
+      heading: 'Clear this target?',
+      text: `${plural(target.deployments.length, 'deployment')} of ${target.model} finish their requests and end. The gateway answers 404 for it then.`,
+      verb: 'Clear',
+      name: target.name,
+    });
+    if (!sure) return;
+    const refused = new Map(this.refused);
+    try {
+      await body(api.DELETE('/v1/_ui/targets/{model}', { params: { path: { model: target.name } } }));
+      refused.delete(target.name);
+      state.targets.reload();
+      toast({ text: `${target.name} is no longer desired.`, kind: 'maintenance' });
+    } catch (error) {
+      refused.set(target.name, asFailure(error).message);
+    }
+    this.refused = refused;
+  }
+
+  #actions(target: TargetView): readonly MenuItem[] {
+    const fixed = target.origin === 'config' ? 'It comes from config.json: change it there.' : '';
+    return [
+      { label: 'Scale…', icon: 'columns', refusal: fixed, run: () => (this.scaling = target) },
+      { label: 'Clear…', icon: 'close', danger: true, refusal: fixed, run: () => void this.#clear(target) },
+      ...copyItems({ cli: `modelgrid run ${quoted(target.name)} --replicas ${target.replicas}`, method: 'PUT', path: `targets/${target.name}`, body: { replicas: target.replicas } }),
+    ];
+  }
+
+  /** Why the first replica that is not placed waits. */
+  #why(target: TargetView): string {
+    return target.deployments.find((one) => one.state === 'pending' || one.state === 'failed')?.reason ?? '';
+  }
+
+  readonly #columns: readonly Column<TargetView>[] = [
+    {
+      id: 'name',
+      label: 'Model',
+      main: true,
+      cell: (target) => html`<mg-stack><span>${target.name}</span>${target.name === target.model ? nothing : html`<small>${target.model}</small>`}${this.refused.has(target.name) ? html`<small role="alert">${this.refused.get(target.name)}</small>` : nothing}</mg-stack>`,
+      sort: (target) => target.name,
+      text: (target) => `${target.name} ${target.model}`,
+    },
+    { id: 'replicas', label: 'Desired', numeric: true, cell: (target) => target.replicas, sort: (target) => target.replicas },
+    { id: 'running', label: 'Running', numeric: true, cell: (target) => target.running, sort: (target) => target.running },
+    {
+      id: 'pending',
+      label: 'Still to do',
+      cell: (target) =>
+        target.pending.length
+          ? html`<mg-stack><span>${target.pending.map((text) => html`<mg-badge tone="busy">${text}</mg-badge> `)}</span>${this.#why(target) ? html`<small>${this.#why(target)}</small>` : nothing}</mg-stack>`
+          : html`<mg-status kind="ok" word="as desired"></mg-status>`,
+      sort: (target) => target.pending.join(' '),
+    },
+    {
+      id: 'where',
+      label: 'Only on',
+      cell: (target) => [target.constraints.node, target.constraints.vendor, ...Object.entries(target.constraints.labels ?? {}).map((pair) => pair.join('='))].filter(Boolean).join(', ') || UNKNOWN,
+      sort: (target) => target.constraints.node ?? null,
+    },
+    { id: 'origin', label: 'Origin', cell: (target) => html`<mg-badge>${target.origin}</mg-badge>`, sort: (target) => target.origin },
+    { id: 'changed', label: 'Changed', nowrap: true, cell: (target) => html`<mg-time .at=${target.updated_at}></mg-time>${target.updated_by ? html` <span class="muted">by ${target.updated_by}</span>` : nothing}`, sort: (target) => target.updated_at },
+    { id: 'actions', label: '', actions: true, cell: (target) => html`<mg-menu label=${`Actions for ${target.name}`} .items=${this.#actions(target)}></mg-menu>` },
+  ];
+
+  protected override render(): unknown {
+    const all = state.targets.items.value;
+    return html`<h1 class="visually-hidden">Desired state</h1>
+      <mg-state .source=${state.targets} rows="4">
+        ${all.length
+          ? html`<mg-table name="targets" label="targets" sort="name" .columns=${this.#columns} .rows=${all} .rowKey=${(target: TargetView) => target.name}>
+              <a slot="filters" class="btn" href="/models/catalog">${icon('plus')} Ensure a model</a>
+            </mg-table>`
+          : html`<mg-empty heading="Nothing is desired" icon="cluster"><p>Choose a model in <a href="/models/catalog">the catalog</a>.</p></mg-empty>`}
+      </mg-state>
+      ${this.scaling ? html`<mg-scale-dialog .target=${this.scaling} @mg-close=${() => (this.scaling = null)}></mg-scale-dialog>` : nothing}`;
+  }
+}

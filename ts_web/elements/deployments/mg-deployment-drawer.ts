@@ -1,0 +1,121 @@
+import { css, html, nothing, type PropertyValues } from 'lit';
+import { customElement, property } from 'lit/decorators.js';
+import { state } from '../../appstate.ts';
+import { api, call } from '../../data/client.ts';
+import { LiveCollection, LiveDocument } from '../../data/live.ts';
+import { LiveLog } from '../../data/live-log.ts';
+import '../../kit/drawer.ts';
+import { MgElement } from '../../kit/element.ts';
+import '../../kit/log-lines.ts';
+import '../../kit/menu.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import '../../kit/tabs.ts';
+import { hrefWith, param } from '../../router.ts';
+import { actionsOf } from './actions.ts';
+import './mg-deployment-summary.ts';
+import type { Detail } from './mg-deployment-summary.ts';
+import './mg-timeline.ts';
+import type { EventView } from './mg-timeline.ts';
+import { progressOf } from './progress.ts';
+
+const TABS = ['summary', 'logs', 'events'] as const;
+
+/** One deployment: why it is where it is, what it says, what happened. */
+@customElement('mg-deployment-drawer')
+export class MgDeploymentDrawer extends MgElement {
+  static override styles = [
+    MgElement.styles,
+    css`
+      h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
+      .why { color: var(--text-2); overflow-wrap: anywhere; }
+      .refused { color: var(--critical); overflow-wrap: anywhere; }
+      mg-log-lines { height: calc(100dvh - 190px); min-height: 200px; }
+    `,
+  ];
+
+  @property() deployment = '';
+  @property({ attribute: false }) refused = '';
+  #detail!: LiveDocument<Detail>;
+  #events!: LiveCollection<EventView>;
+  #log!: LiveLog;
+  #letGo: (() => void)[] = [];
+  #seen = '';
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => state.deployments.hold());
+    this.whileConnected(() => () => this.#release());
+    if (this.hasUpdated) this.#open();
+  }
+
+  #open(): void {
+    this.#release();
+    const path = { deployment: this.deployment };
+    const topic = `deployment:${this.deployment}`;
+    this.#detail = new LiveDocument<Detail>(topic, () => call(api.GET('/v1/_ui/deployments/{deployment}', { params: { path } })));
+    this.#events = new LiveCollection<EventView>(topic, (event) => String(event.seq), () =>
+      call(api.GET('/v1/_ui/deployments/{deployment}/events', { params: { path, query: { limit: 1000 } } })),
+    );
+    this.#log = new LiveLog(topic);
+    this.#letGo = [this.#detail.hold(), this.#events.hold(), this.#log.hold()];
+  }
+
+  #release(): void {
+    for (const release of this.#letGo.splice(0)) release();
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has('deployment')) {
+      this.refused = '';
+      this.#open();
+    }
+    // The row is live; the detail is loaded again when the row says that something happened.
+    const row = state.deployments.get(this.deployment);
+    const seen = row ? `${row.state} ${row.attempt} ${row.intent} ${row.node ?? ''}` : '';
+    if (seen && this.#seen && seen !== this.#seen && !changed.has('deployment')) this.#detail.reload();
+    this.#seen = seen;
+  }
+
+  #tab(): unknown {
+    const tab = param('tab');
+    if (tab === 'logs') {
+      const lines = this.#log.lines.value;
+      return html`<mg-state .source=${this.#log}>
+        ${lines.length
+          ? html`<mg-log-lines label=${`Log of ${this.deployment}`}
+              .lines=${lines.map((line) => ({ key: line.seq, at: line.at, level: line.level, text: line.message }))}></mg-log-lines>`
+          : html`<mg-empty heading="It has said nothing yet" icon="logs"><p>Its output appears here as soon as an engine runs.</p></mg-empty>`}
+      </mg-state>`;
+    }
+    if (tab === 'events') {
+      return html`<mg-state .source=${this.#events} rows="6"><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`;
+    }
+    const detail = this.#detail.value;
+    return html`<mg-state .source=${this.#detail} rows="8">${detail ? html`<mg-deployment-summary .detail=${detail}></mg-deployment-summary>` : nothing}</mg-state>`;
+  }
+
+  protected override render(): unknown {
+    const row = state.deployments.get(this.deployment);
+    const current = param('tab') || 'summary';
+    const tabs = TABS.map((tab) => ({
+      href: hrefWith({ tab: tab === 'summary' ? null : tab }),
+      label: tab.charAt(0).toUpperCase() + tab.slice(1),
+      current: tab === current,
+    }));
+    const why = row ? progressOf(row) : '';
+    return html`<mg-drawer label=${`Deployment ${this.deployment}`}>
+      <div slot="heading">
+        <h2>${this.deployment}</h2>
+        ${row ? html`<mg-status state=${row.state}></mg-status>` : html`<p class="muted">It is no longer active: the <a href=${`/deployments/history?open=${encodeURIComponent(this.deployment)}`}>history</a> has what is left of it.</p>`}
+        ${why ? html`<p class="why">${why}</p>` : nothing}
+        ${this.refused ? html`<p class="refused" role="alert">${this.refused}</p>` : nothing}
+      </div>
+      ${row
+        ? html`<mg-menu slot="actions" label="Actions" worded icon="down" .items=${actionsOf(row, (problem) => (this.refused = problem)).slice(1)}></mg-menu>`
+        : nothing}
+      <mg-tabs slot="tabs" label="Details" .tabs=${tabs}></mg-tabs>
+      ${this.#tab()}
+    </mg-drawer>`;
+  }
+}

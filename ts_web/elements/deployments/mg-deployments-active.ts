@@ -1,0 +1,133 @@
+import { css, html, nothing, type PropertyValues } from 'lit';
+import { customElement, state as internal } from 'lit/decorators.js';
+import { state, type DeploymentView } from '../../appstate.ts';
+import '../../kit/badge.ts';
+import '../../kit/copy.ts';
+import { MgElement } from '../../kit/element.ts';
+import { UNKNOWN } from '../../kit/format.ts';
+import '../../kit/menu.ts';
+import '../../kit/stack.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import '../../kit/table.ts';
+import type { Column } from '../../kit/table.ts';
+import '../../kit/time.ts';
+import { hrefWith, param, setParams } from '../../router.ts';
+import { actionsOf } from './actions.ts';
+import { progressOf } from './progress.ts';
+
+const NEEDS_SOMEBODY: readonly string[] = ['failed', 'restarting', 'pending'];
+
+/** Deployments ▸ Active: one row per deployment, and the drawer of the one that is open. */
+@customElement('mg-deployments-active')
+export class MgDeploymentsActive extends MgElement {
+  static override styles = [
+    MgElement.styles,
+    css`
+      .facets { display: flex; flex-wrap: wrap; gap: 4px; }
+      .facets a { padding: 3px 9px; border: 1px solid var(--hairline); border-radius: 999px; color: var(--text-2); font-size: 12px; line-height: 18px; text-decoration: none; white-space: nowrap; }
+      .facets a:hover { color: var(--text); background: var(--s2); }
+      .facets a[aria-current] { border-color: var(--control); background: var(--s3); color: var(--text); font-weight: 600; }
+    `,
+  ];
+
+  /** What the daemon refused, by deployment; shown in its row until the next action. */
+  @internal() private refused: ReadonlyMap<string, string> = new Map();
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => state.deployments.hold());
+  }
+
+  protected override willUpdate(_: PropertyValues): void {
+    // Not before somebody opens one: the list is there first.
+    if (param('open')) void import('./mg-deployment-drawer.ts');
+  }
+
+  #report(id: string, problem: string): void {
+    const next = new Map(this.refused);
+    if (problem) next.set(id, problem);
+    else next.delete(id);
+    this.refused = next;
+  }
+
+  readonly #columns: readonly Column<DeploymentView>[] = [
+    {
+      id: 'id',
+      label: 'Deployment',
+      main: true,
+      cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null })}>${one.id}</a>${one.simulated ? html` <mg-badge>simulated</mg-badge>` : nothing}`,
+      sort: (one) => one.id,
+    },
+    {
+      id: 'state',
+      label: 'State',
+      cell: (one) => {
+        const why = progressOf(one);
+        return html`<mg-stack>
+          <mg-status state=${one.state}></mg-status>
+          ${why ? html`<small>${why}</small>` : nothing}
+          ${this.refused.has(one.id) ? html`<small role="alert">${this.refused.get(one.id)}</small>` : nothing}
+        </mg-stack>`;
+      },
+      sort: (one) => one.state,
+      text: (one) => `${one.state} ${one.reason}`,
+    },
+    { id: 'model', label: 'Model', cell: (one) => one.model, sort: (one) => one.model },
+    {
+      id: 'where',
+      label: 'GPUs',
+      cell: (one) => (one.node ? html`${one.node} <span class="muted">· ${one.gpus.join(', ') || 'CPU'}</span>` : UNKNOWN),
+      sort: (one) => (one.node ? `${one.node} ${one.gpus.join(' ')}` : null),
+    },
+    { id: 'origin', label: 'Origin', cell: (one) => html`<mg-badge>${one.origin}</mg-badge>`, sort: (one) => one.origin, optional: true },
+    { id: 'runtime', label: 'Runtime', cell: (one) => one.runtime, sort: (one) => one.runtime, optional: true },
+    {
+      id: 'engine',
+      label: 'Container',
+      cell: (one) => (one.engine_id ? html`<mg-id .value=${one.engine_id} short="12" label="engine id"></mg-id>` : UNKNOWN),
+      sort: (one) => one.engine_id,
+      optional: true,
+    },
+    { id: 'port', label: 'Port', numeric: true, cell: (one) => one.port ?? UNKNOWN, sort: (one) => one.port },
+    {
+      id: 'up',
+      label: 'Uptime',
+      numeric: true,
+      nowrap: true,
+      cell: (one) => (one.ready_at && one.state === 'running' ? html`<mg-time mode="for" .at=${one.ready_at}></mg-time>` : UNKNOWN),
+      sort: (one) => (one.state === 'running' ? -(one.ready_at ?? 0) : null),
+    },
+    { id: 'actions', label: '', actions: true, cell: (one) => html`<mg-menu label=${`Actions for ${one.id}`} .items=${actionsOf(one, (problem) => this.#report(one.id, problem))}></mg-menu>` },
+  ];
+
+  #facets(all: readonly DeploymentView[]): unknown {
+    const chosen = param('state');
+    const counts = new Map<string, number>();
+    for (const one of all) counts.set(one.state, (counts.get(one.state) ?? 0) + 1);
+    const states = [...counts.keys()].sort((a, b) => Number(NEEDS_SOMEBODY.includes(b)) - Number(NEEDS_SOMEBODY.includes(a)) || a.localeCompare(b));
+    if (chosen && !counts.has(chosen)) states.push(chosen);
+    return html`<nav class="facets" slot="filters" aria-label="By state">
+      <a href=${hrefWith({ state: null, page: null })} aria-current=${chosen ? nothing : 'true'}>all ${all.length}</a>
+      ${states.map((name) => html`<a href=${hrefWith({ state: name, page: null })} aria-current=${chosen === name ? 'true' : nothing}>${name} ${counts.get(name) ?? 0}</a>`)}
+    </nav>`;
+  }
+
+  protected override render(): unknown {
+    const all = state.deployments.items.value;
+    const chosen = param('state');
+    const rows = chosen ? all.filter((one) => one.state === chosen) : all;
+    const open = param('open');
+    return html`<h1 class="visually-hidden">Active deployments</h1>
+      <mg-state .source=${state.deployments} rows="5">
+        ${all.length
+          ? html`<mg-table name="deployments" label="deployments" sort="id" .columns=${this.#columns} .rows=${rows} .current=${open}
+              .rowKey=${(one: DeploymentView) => one.id}>${this.#facets(all)}</mg-table>`
+          : html`<mg-empty heading="Nothing is deployed" icon="deployments">
+              <p>A model that is deployed runs here, whatever brought it: the command line, the API or config.json.</p>
+              <mg-command text="modelgrid run qwen3-4b"></mg-command>
+            </mg-empty>`}
+      </mg-state>
+      ${open ? html`<mg-deployment-drawer .deployment=${open} @mg-close=${() => setParams({ open: null, tab: null })}></mg-deployment-drawer>` : nothing}`;
+  }
+}

@@ -1,0 +1,86 @@
+import { css, html, nothing, type PropertyValues } from 'lit';
+import { customElement, property } from 'lit/decorators.js';
+import { api, call, type Schemas } from '../../data/client.ts';
+import { LiveCollection, LiveDocument } from '../../data/live.ts';
+import '../../kit/drawer.ts';
+import { MgElement } from '../../kit/element.ts';
+import '../../kit/log-lines.ts';
+import '../../kit/states.ts';
+import '../../kit/status.ts';
+import '../../kit/tabs.ts';
+import '../../kit/time.ts';
+import { hrefWith, param } from '../../router.ts';
+import './mg-timeline.ts';
+import type { EventView } from './mg-timeline.ts';
+
+/** A deployment that ended: its last lines and its events. */
+@customElement('mg-history-drawer')
+export class MgHistoryDrawer extends MgElement {
+  static override styles = [
+    MgElement.styles,
+    css`
+      h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
+      p { overflow-wrap: anywhere; }
+      mg-log-lines { height: calc(100dvh - 190px); min-height: 200px; }
+    `,
+  ];
+
+  @property() deployment = '';
+  #record!: LiveDocument<Schemas['HistoryView']>;
+  #events!: LiveCollection<EventView>;
+  #letGo: (() => void)[] = [];
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => () => this.#release());
+    if (this.hasUpdated) this.#open();
+  }
+
+  #open(): void {
+    this.#release();
+    const path = { deployment: this.deployment };
+    const topic = `deployment:${this.deployment}`;
+    this.#record = new LiveDocument(topic, () => call(api.GET('/v1/_ui/history/{deployment}', { params: { path } })));
+    this.#events = new LiveCollection<EventView>(topic, (event) => String(event.seq), () =>
+      call(api.GET('/v1/_ui/deployments/{deployment}/events', { params: { path, query: { limit: 1000 } } })),
+    );
+    this.#letGo = [this.#record.hold(), this.#events.hold()];
+  }
+
+  #release(): void {
+    for (const release of this.#letGo.splice(0)) release();
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has('deployment')) this.#open();
+  }
+
+  protected override render(): unknown {
+    const record = this.#record.value;
+    const events = param('tab') === 'events';
+    const tabs = [
+      { href: hrefWith({ tab: null }), label: 'Last lines', current: !events },
+      { href: hrefWith({ tab: 'events' }), label: 'Events', current: events },
+    ];
+    const lines = record?.last_lines ?? [];
+    return html`<mg-drawer label=${`Ended deployment ${this.deployment}`}>
+      <div slot="heading">
+        <h2>${this.deployment}</h2>
+        ${record
+          ? html`<mg-status state=${record.state}></mg-status>
+              <p class="muted">${record.reason}${record.by ? `, by ${record.by}` : ''}, <mg-time .at=${record.ended_at}></mg-time></p>
+              <p class="muted">${record.model}${record.node ? ` on ${record.node}` : ''}</p>`
+          : nothing}
+      </div>
+      <mg-tabs slot="tabs" label="Details" .tabs=${tabs}></mg-tabs>
+      ${events
+        ? html`<mg-state .source=${this.#events}><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`
+        : html`<mg-state .source=${this.#record}>
+            ${lines.length
+              ? html`<mg-log-lines label=${`Last lines of ${this.deployment}`}
+                  .lines=${lines.map((line) => ({ key: line.number, at: line.at, level: line.level, text: line.text }))}></mg-log-lines>`
+              : html`<mg-empty heading="It left no lines" icon="logs"><p>Its engine never ran, or said nothing.</p></mg-empty>`}
+          </mg-state>`}
+    </mg-drawer>`;
+  }
+}
