@@ -41,7 +41,15 @@ class SupervisedGateways(Gateway):
             for index in range(self.workers)
         ]
         listen = Listen(name="api", host="127.0.0.1", port=self.port, count=self.workers)
-        plan = Plan(lock=str(self.folder / "lock"), listen=[listen], shared=["board"], children=children)
+        again = self.folder / "plan.json"
+        plan = Plan(
+            lock=str(self.folder / "lock"),
+            listen=[listen],
+            shared=["board"],
+            children=children,
+            again=["cat", str(again)],
+        )
+        again.write_text(json.dumps(plan))
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan),
