@@ -69,7 +69,8 @@ HISTORY = {
 OVERVIEW = {
     "node": "x", "role": "x", "version": "x", "started_at": 1.0, "api_url": "x", "console_url": "x", "platform": "x",
     "simulated": True, "nodes": 1, "gpus": 1, "gpus_stale": False, "deployments": {"running": 1}, "gateways": 1,
-    "connections": 1, "needs": ["x"],
+    "connections": 1, "verdict": "degraded", "sentence": "x",
+    "reasons": [{"severity": "warning", "cause": "x", "impact": "x", "since": 1.0}],
 }  # fmt: skip
 KEY = {
     "id": "x", "label": "x", "prefix": "x", "status": "x", "scope": "x", "created_at": 1.0, "last_used_at": None,

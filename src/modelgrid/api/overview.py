@@ -1,11 +1,16 @@
 """The whole in one answer: `modelgrid status`; and `modelgrid doctor`."""
 
+import shutil
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from modelgrid import __version__
 from modelgrid.api.context import Context, Services
 from modelgrid.decide.classify import classify
+from modelgrid.decide.verdict import FleetFacts, Reason, Severity, Word, judge
+from modelgrid.domain.node import Node
 from modelgrid.services.doctor import Check
 
 router = APIRouter(tags=["overview"])
@@ -33,6 +38,11 @@ class Overview(BaseModel):
     gateways: int
     """Gateways that report."""
     connections: int
+    verdict: Word
+    sentence: str
+    """The verdict, in one sentence."""
+    reasons: tuple[Reason, ...]
+    """Why it is not healthy, and what is worth knowing; worst first."""
     needs: list[str]
     """What needs somebody, worst first: cause and where to look."""
 
@@ -52,15 +62,10 @@ def overview_view(services: Services) -> Overview:
     now = services.clock.now()
     nodes = services.nodes()
     counts: dict[str, int] = {}
-    needs: list[str] = []
     for item in services.registry.all():
-        classified = classify(item, now)
-        counts[classified.state.value] = counts.get(classified.state.value, 0) + 1
-        if classified.state.value in {"failed", "restarting", "pending"}:
-            needs.append(f"{item.id} is {classified.state.value}: {classified.reason}")
-    needs.sort(key=lambda text: (" is failed" not in text, " is restarting" not in text, text))
-    needs += [f"{node.name}: {node.inventory.problem}" for node in nodes if node.inventory.problem]
-    needs += list(services.problems())
+        state = classify(item, now).state.value
+        counts[state] = counts.get(state, 0) + 1
+    found = judge(_facts(services, nodes), now)
     reports = services.gateways()
     api = services.config.api
     scheme = "https" if api.tls else "http"
@@ -79,7 +84,27 @@ def overview_view(services: Services) -> Overview:
         deployments=counts,
         gateways=len(reports),
         connections=sum(report.connections for report in reports),
-        needs=needs,
+        verdict=found.word,
+        sentence=found.sentence,
+        reasons=found.reasons,
+        needs=[reason.cause for reason in found.reasons if reason.severity is not Severity.NOTE],
+    )
+
+
+def _facts(services: Services, nodes: Sequence[Node]) -> FleetFacts:
+    disk = shutil.disk_usage(services.state_dir)
+    return FleetFacts(
+        nodes=tuple(nodes),
+        targets=services.targets.all(),
+        deployments=services.registry.all(),
+        gateways=len(services.gateways()),
+        gateways_wanted=services.config.api.workers,
+        problems=tuple(services.problems()),
+        log_problem=services.logs.problem,
+        catalog_problems=tuple(f"{s.name}: {s.problem}" for s in services.catalog.sources if s.problem),
+        disk_free_bytes=disk.free,
+        disk_total_bytes=disk.total,
+        started_at=services.started_at,
     )
 
 

@@ -3,11 +3,17 @@
 from typing import Annotated, Any
 
 import typer
-from rich.text import Text
 
 from modelgrid.cli.options import Json, session_of, verbs
-from modelgrid.cli.output import ago, counted, paragraph, print_json, say, show, status
+from modelgrid.cli.output import ago, counted, paragraph, print_json, say, status
 from modelgrid.cli.tables import NOTHING, Column, facts, table
+
+_VERDICTS = {
+    "healthy": ("●", "bold green"),
+    "degraded": ("▲", "bold yellow"),
+    "down": ("✕", "bold red"),
+    "unknown": ("○", "bold"),
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -21,14 +27,13 @@ def show_status(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json(overview)
         return
-    needs = overview["needs"]
-    if needs:
-        verb = "needs" if len(needs) == 1 else "need"
-        show(Text(f"▲ {counted(len(needs), 'thing')} {verb} attention", style="bold yellow"))
-        for need in needs:
-            paragraph(need, indent=2, hang=2)
-    else:
-        show(Text("● All is well", style="bold green"))
+    mark, style = _VERDICTS.get(overview["verdict"], _VERDICTS["unknown"])
+    paragraph(f"{mark} {overview['sentence']}", style=style)
+    for reason in overview["reasons"]:
+        since = f" (for {ago(reason['since'])})" if reason["since"] else ""
+        note = "note: " if reason["severity"] == "note" else ""
+        paragraph(f"{note}{reason['cause']}{since}", indent=2, hang=2)
+        paragraph(reason["impact"], indent=4, hang=4)
     counts = overview["deployments"]
     gpus = str(overview["gpus"])
     if overview["simulated"]:

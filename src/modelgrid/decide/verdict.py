@@ -1,0 +1,240 @@
+"""Whether the fleet is well: one ordered table of rules over its facts. Console, command line and scripts show its
+verdict, and each reason names what is wrong, what that means, since when, and where to look."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import quote
+
+from modelgrid.decide.classify import classify
+from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
+from modelgrid.domain.node import Node, NodeLiveness
+from modelgrid.domain.target import Target
+from modelgrid.domain.units import format_bytes
+
+PENDING_SECONDS = 60.0
+"""A deployment that has no place for so long needs somebody; one that was refused does at once."""
+SETTLING_SECONDS = 15.0
+"""After the start of control, gateways may not have reported yet."""
+LEAST_DISK_FREE = 0.05
+
+
+class Word(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+class Severity(StrEnum):
+    CRITICAL = "critical"
+    WARNING = "warning"
+    NOTE = "note"
+    """Worth knowing; changes no verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    code: str
+    """Stable word."""
+    severity: Severity
+    cause: str
+    impact: str
+    since: float | None = None
+    subject: str
+    """What it is about: the name of a node, a deployment, a target, or a part of the daemon."""
+    link: str
+    """Path in the console where it is mended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFacts:
+    nodes: tuple[Node, ...]
+    targets: tuple[Target, ...]
+    deployments: tuple[Deployment, ...]
+    gateways: int
+    """That report now."""
+    gateways_wanted: int
+    problems: tuple[str, ...] = ()
+    """What the configuration or the environment asks for and cannot be had."""
+    log_problem: str = ""
+    catalog_problems: tuple[str, ...] = ()
+    disk_free_bytes: int = 0
+    disk_total_bytes: int = 0
+    """Of the state directory's file system; 0: not known."""
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetVerdict:
+    word: Word
+    sentence: str
+    reasons: tuple[Reason, ...]
+    """Worst first."""
+
+
+def _gateways(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    if facts.gateways >= facts.gateways_wanted or now - facts.started_at < SETTLING_SECONDS:
+        return
+    none = facts.gateways == 0
+    yield Reason(
+        code="no_gateway" if none else "gateway_missing",
+        severity=Severity.CRITICAL if none else Severity.WARNING,
+        cause=f"{facts.gateways} of {facts.gateways_wanted} gateway processes report.",
+        impact="Requests may not be served." if none else "Fewer requests can be served.",
+        subject="gateway",
+        link="/logs?source=gateway",
+    )
+
+
+def _nodes(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    del now
+    for node in facts.nodes:
+        if node.liveness is not NodeLiveness.READY:
+            lost = node.liveness is NodeLiveness.LOST
+            yield Reason(
+                code=f"node_{node.liveness.value}",
+                severity=Severity.CRITICAL if lost else Severity.WARNING,
+                cause=f"{node.name} does not report.",
+                impact="What ran there is taken as gone." if lost else "Nothing new is placed there.",
+                since=node.heartbeat_at,
+                subject=node.name,
+                link=f"/cluster/nodes?q={quote(node.name)}",
+            )
+        if node.inventory.stale or node.inventory.problem:
+            yield Reason(
+                code="gpus_stale" if node.inventory.stale else "gpus_problem",
+                severity=Severity.WARNING,
+                cause=f"{node.name}: {node.inventory.problem or 'the GPUs are not read.'}",
+                impact="Placements go on with old readings." if node.inventory.stale else "GPUs may be missing.",
+                since=node.inventory.taken_at if node.inventory.stale else None,
+                subject=node.name,
+                link=f"/gpus/devices?q={quote(node.name)}",
+            )
+
+
+def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    serving = {item.target for item in facts.deployments if classify(item, now).state is DeploymentState.RUNNING}
+    for item in facts.deployments:
+        state, reason = classify(item, now).state, classify(item, now).reason
+        since: float | None = None
+        if state is DeploymentState.FAILED:
+            severity = Severity.WARNING if item.target in serving else Severity.CRITICAL
+        elif state is DeploymentState.RESTARTING and item.failures:
+            severity = Severity.WARNING
+        elif state is DeploymentState.PENDING and (item.refusal or now - item.created_at > PENDING_SECONDS):
+            severity, since = Severity.WARNING, item.created_at
+        elif state is DeploymentState.RUNNING and item.unhealthy_since is not None:
+            severity, since = Severity.WARNING, item.unhealthy_since
+        else:
+            continue
+        code = "unhealthy" if state is DeploymentState.RUNNING else state.value
+        others = item.target in serving and state is not DeploymentState.RUNNING
+        yield Reason(
+            code=f"deployment_{code}",
+            severity=severity,
+            cause=f"{item.id} is {code}: {reason}",
+            impact=f"{item.model} has fewer replicas." if others else f"{item.model} may not be served.",
+            since=since,
+            subject=item.id,
+            link=f"/deployments/active?state={state.value}&id={quote(item.id)}",
+        )
+
+
+def _targets(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    for target in facts.targets:
+        own = sum(item.target == target.name and item.intent is not Intent.REMOVE for item in facts.deployments)
+        if own < target.replicas and now - target.updated_at > PENDING_SECONDS:
+            yield Reason(
+                code="target_short",
+                severity=Severity.WARNING,
+                cause=f"{target.name} has {own} of {target.replicas} replicas.",
+                impact=f"{target.model} has fewer replicas than desired.",
+                since=target.updated_at,
+                subject=target.name,
+                link=f"/cluster/desired?q={quote(target.name)}",
+            )
+
+
+def _daemon(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    del now
+    if facts.disk_total_bytes and facts.disk_free_bytes < LEAST_DISK_FREE * facts.disk_total_bytes:
+        yield Reason(
+            code="disk_nearly_full",
+            severity=Severity.WARNING,
+            cause=f"{format_bytes(facts.disk_free_bytes)} are free where the state is kept.",
+            impact="When it is full, nothing can be changed.",
+            subject="disk",
+            link="/overview/configuration",
+        )
+    if facts.log_problem:
+        yield Reason(
+            code="log_not_kept",
+            severity=Severity.WARNING,
+            cause=facts.log_problem,
+            impact="What is logged now is lost with a restart.",
+            subject="log",
+            link="/logs",
+        )
+    for problem in facts.problems:
+        yield Reason(
+            code="not_as_configured",
+            severity=Severity.WARNING,
+            cause=problem,
+            impact="The daemon runs without it.",
+            subject="configuration",
+            link="/settings",
+        )
+
+
+def _catalog(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    del now
+    for problem in facts.catalog_problems:
+        yield Reason(
+            code="catalog_unreachable",
+            severity=Severity.NOTE,
+            cause=problem,
+            impact="The last good copy stays in use.",
+            subject="catalog",
+            link="/models/catalog",
+        )
+
+
+_RULES: tuple[Callable[[FleetFacts, float], Iterator[Reason]], ...] = (
+    _gateways,
+    _nodes,
+    _deployments,
+    _targets,
+    _daemon,
+    _catalog,
+)
+"""In this order among reasons of one severity."""
+_SEVERITIES = tuple(Severity)
+
+
+def judge(facts: FleetFacts, now: float) -> FleetVerdict:
+    """Return whether the fleet is well, and every reason why not, worst first.
+
+    Unknown when no node can be seen; down when requests are not served as far as is known; degraded when anything
+    needs somebody."""
+    found = [reason for rule in _RULES for reason in rule(facts, now)]
+    found.sort(key=lambda reason: _SEVERITIES.index(reason.severity))
+    word = _word(facts, found, now)
+    bad = sum(reason.severity is not Severity.NOTE for reason in found)
+    said = {
+        Word.HEALTHY: "All is well.",
+        Word.DEGRADED: f"{bad} {'thing needs' if bad == 1 else 'things need'} attention.",
+        Word.DOWN: "Requests are not served.",
+        Word.UNKNOWN: "No node can be seen.",
+    }[word]
+    return FleetVerdict(word=word, sentence=f"{word.value.capitalize()}: {said}", reasons=tuple(found))
+
+
+def _word(facts: FleetFacts, reasons: list[Reason], now: float) -> Word:
+    if all(node.liveness is NodeLiveness.LOST for node in facts.nodes):
+        return Word.UNKNOWN
+    codes = {reason.code for reason in reasons}
+    serves = any(classify(item, now).state is DeploymentState.RUNNING for item in facts.deployments)
+    if "no_gateway" in codes or ("deployment_failed" in codes and not serves):
+        return Word.DOWN
+    return Word.DEGRADED if any(reason.severity is not Severity.NOTE for reason in reasons) else Word.HEALTHY

@@ -1,0 +1,68 @@
+"""The verdict over the fleet, rule by rule."""
+
+from dataclasses import replace
+
+import pytest
+from store_values import deployment, target
+
+from modelgrid.decide.classify import classify
+from modelgrid.decide.verdict import FleetFacts, Severity, Word, judge
+from modelgrid.domain.deployment import DeploymentState
+from modelgrid.domain.gpu import GpuInventory
+from modelgrid.domain.ids import NodeName
+from modelgrid.domain.node import Node, NodeLiveness
+
+NOW = 10_000.0
+NODE = Node(name=NodeName("here"), heartbeat_at=NOW, inventory=GpuInventory(taken_at=NOW))
+WELL = FleetFacts(nodes=(NODE,), targets=(), deployments=(), gateways=1, gateways_wanted=1, started_at=NOW - 100)
+BROKEN = GpuInventory(taken_at=NOW - 50, stale=True, problem="The driver does not answer.")
+
+
+def test_nothing_wrong_is_healthy() -> None:
+    found = judge(WELL, NOW)
+    assert (found.word, found.reasons) == (Word.HEALTHY, ())
+    assert found.sentence == "Healthy: All is well."
+
+
+@pytest.mark.parametrize(
+    ("facts", "word", "code"),
+    [
+        (replace(WELL, gateways=0), Word.DOWN, "no_gateway"),
+        (replace(WELL, gateways_wanted=2), Word.DEGRADED, "gateway_missing"),
+        (replace(WELL, nodes=(NODE, replace(NODE, liveness=NodeLiveness.LOST))), Word.DEGRADED, "node_lost"),
+        (replace(WELL, nodes=(replace(NODE, liveness=NodeLiveness.SUSPECT),)), Word.DEGRADED, "node_suspect"),
+        (replace(WELL, nodes=(replace(NODE, liveness=NodeLiveness.LOST),)), Word.UNKNOWN, "node_lost"),
+        (replace(WELL, nodes=(replace(NODE, inventory=BROKEN),)), Word.DEGRADED, "gpus_stale"),
+        (replace(WELL, targets=(target(updated_at=0.0),)), Word.DEGRADED, "target_short"),
+        (replace(WELL, problems=("x",)), Word.DEGRADED, "not_as_configured"),
+        (replace(WELL, log_problem="x"), Word.DEGRADED, "log_not_kept"),
+        (replace(WELL, disk_free_bytes=4, disk_total_bytes=100), Word.DEGRADED, "disk_nearly_full"),
+        (replace(WELL, catalog_problems=("x",)), Word.HEALTHY, "catalog_unreachable"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_rule_gives_its_reason(facts: FleetFacts, word: Word, code: str) -> None:
+    found = judge(facts, NOW)
+    assert (found.word, [reason.code for reason in found.reasons]) == (word, [code])
+    assert all(r.cause and r.impact and r.subject and r.link.startswith("/") for r in found.reasons)
+
+
+def test_a_deployment_without_a_place_needs_somebody_after_a_while() -> None:
+    waits = deployment(
+        placement=None, refusal=None, failures=(), engine=None, started_at=None, ready_at=None, pulled_at=None,
+        pull_started_at=None, restart_requested=False, created_at=NOW - 30,
+    )  # fmt: skip
+    assert classify(waits, NOW).state is DeploymentState.PENDING
+    assert judge(replace(WELL, deployments=(waits,)), NOW).word is Word.HEALTHY
+    later = judge(replace(WELL, deployments=(waits,)), NOW + 60)
+    assert [(r.code, r.since, r.subject) for r in later.reasons] == [("deployment_pending", NOW - 30, waits.id)]
+
+
+def test_the_worst_comes_first() -> None:
+    facts = replace(WELL, gateways=0, problems=("x",), catalog_problems=("y",))
+    severities = [reason.severity for reason in judge(facts, NOW).reasons]
+    assert severities == [Severity.CRITICAL, Severity.WARNING, Severity.NOTE]
+
+
+def test_gateways_get_a_moment_after_the_start() -> None:
+    assert judge(replace(WELL, gateways=0, started_at=NOW - 1), NOW).word is Word.HEALTHY
