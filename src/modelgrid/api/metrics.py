@@ -148,14 +148,11 @@ async def metrics_dashboard() -> Response:
     return Response(dashboard_text(), media_type="application/json")
 
 
-@router.get(
-    "/metrics/scrape-config",
-    responses={200: {"content": {"application/yaml": {"schema": {"type": "string"}}}}},
-)
+@router.get("/metrics/scrape-config", response_class=PlainTextResponse)
 async def metrics_scrape_config(services: Context) -> PlainTextResponse:
     """Return the entry of `scrape_configs` in prometheus.yml, as YAML; the key goes into the file it names."""
     api = services.config.api
-    return PlainTextResponse(scrape_config(api.host, api.port), media_type="application/yaml")
+    return PlainTextResponse(scrape_config(api.host, api.port))
 
 
 @router.get("/deployments/{deployment}/metrics")

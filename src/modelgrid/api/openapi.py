@@ -38,6 +38,7 @@ OPEN = frozenset({("get", "/v1/_ui/health"), ("post", "/v1/_ui/login")})
 """Calls that need no credential."""
 
 STREAM = "text/event-stream"
+TEXT = "text/plain"
 
 EXAMPLES: Mapping[str, Any] = {
     "ApiKeyBody": {"label": "batch jobs", "models": ["qwen2.5-0.5b"], "requests_per_minute": 600},
@@ -97,22 +98,24 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
                 _without_null(parameter)
             if (method, path) in OPEN:
                 operation["security"] = []
-            _mend_stream(operation["responses"])
+            _mend_other_types(operation["responses"])
             for status in _refusals(method, path, operation):
                 operation["responses"].setdefault(status, _refusal(_REFUSALS[status]))
     return document
 
 
-def _mend_stream(responses: dict[str, Any]) -> None:
-    """FastAPI believes that what answers with a stream refuses with one, too, and that its data is one string."""
+def _mend_other_types(responses: dict[str, Any]) -> None:
+    """FastAPI believes that what answers with a stream or with text refuses with it, too, and that the data of a stream
+    is one string."""
     for status, response in responses.items():
         content = response.get("content", {})
-        if (streamed := content.get(STREAM)) is None:
-            continue
-        if status == "200":
-            streamed["schema"].pop("type", None)
-        else:
-            response["content"] = {"application/json": content.pop(STREAM)}
+        for kind in (STREAM, TEXT):
+            if (other := content.get(kind)) is None:
+                continue
+            if status != "200":
+                response["content"] = {"application/json": content.pop(kind)}
+            elif kind == STREAM:
+                other["schema"].pop("type", None)
 
 
 def _without_null(parameter: dict[str, Any]) -> None:
