@@ -14,27 +14,17 @@ export interface Reason {
   readonly link: string;
 }
 
-/** What needs somebody, worst first, as the daemon says it: `<deployment> is <state>: <why>`, `<node>: <why>`. */
+/** What needs somebody, worst first, as the daemon says it. Its notes change no verdict and are not among them. */
 export const reasons = computed<readonly Reason[]>(() =>
-  (state.overview.value?.needs ?? []).map((need) => {
-    const [, what = need, cause = ''] = /^(.{1,120}?): (.*)$/s.exec(need) ?? [];
-    const [id] = what.split(' is ');
-    const deployment = state.deployments.items.value.find((one) => one.id === id);
-    const node = state.nodes.items.value.find((one) => one.name === what);
-    return {
-      severity: what.endsWith(' is failed') ? 'critical' : 'warning',
-      what,
-      cause,
-      impact: '',
-      since: deployment?.unhealthy_since ?? null,
-      link: deployment ? `/deployments/active?open=${encodeURIComponent(deployment.id)}` : node ? '/gpus/devices' : '/logs',
-    };
+  (state.overview.value?.reasons ?? []).flatMap(({ severity, cause, impact, since, link }) => {
+    if (severity === 'note') return [];
+    const [, what = cause, why = ''] = /^(.{1,120}?): (.*)$/s.exec(cause) ?? [];
+    return [{ severity, what: what.replace(/\.$/, ''), cause: why, impact, since: since ?? null, link }];
   }),
 );
 
-/** The verdict on the fleet, as long as it is fresh: dead data is never green. */
+/** The daemon's verdict on the fleet, as long as it is fresh: dead data is never green. */
 export const word = computed<Word>(() => {
-  if (!state.overview.value || lost.value || state.overview.failure) return 'unknown';
-  return reasons.value.length ? 'degraded' : 'healthy';
+  const overview = state.overview.value;
+  return !overview || lost.value || state.overview.failure ? 'unknown' : overview.verdict;
 });
-

@@ -29,7 +29,7 @@ RUNNING = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B-Instruct-2507", "Q
 TOO_LARGE = "deepseek-ai/DeepSeek-R1-0528"
 ENGINES = "--sim-load-seconds 0.2 --sim-ttft 0.12 --sim-itl 0.012 --sim-output-tokens 80"
 TALKERS = 6
-BEFORE_SECONDS = 5.0
+BEFORE_SECONDS = 45.0
 """Traffic before the first picture, so that lines have a shape."""
 
 
@@ -59,7 +59,7 @@ def take(daemon: DaemonUnderTest, paths: list[str]) -> None:
                 )
                 page.goto(paths[0])
                 settled(page)
-                page.wait_for_timeout(3_000)
+                page.wait_for_timeout(12_000)
                 for path in paths:
                     page.goto(path)
                     settled(page)

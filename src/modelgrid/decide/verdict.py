@@ -137,7 +137,7 @@ def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
             impact=f"{item.model} has fewer replicas." if others else f"{item.model} may not be served.",
             since=since,
             subject=item.id,
-            link=f"/deployments/active?state={state.value}&id={quote(item.id)}",
+            link=f"/deployments/active?state={state.value}&open={quote(item.id)}",
         )
 
 

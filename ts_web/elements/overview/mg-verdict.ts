@@ -1,6 +1,6 @@
 import { css, html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
-import { state } from '../../appstate.ts';
+import { lost, state } from '../../appstate.ts';
 import { silence } from '../../data/stream.ts';
 import { reasons, word } from '../../fleet.ts';
 import { MgElement } from '../../kit/element.ts';
@@ -46,6 +46,8 @@ export class MgVerdict extends MgElement {
     const many = reasons.value.length;
     const first = reasons.value[0];
     if (word.value === 'unknown') {
+      const said = state.overview.value;
+      if (said?.verdict === 'unknown' && !lost.value) return ['Unknown', said.sentence];
       if (!state.overview.loaded && !state.overview.problem) return ['Asking the daemon', 'The first answer is on its way.'];
       const age = Number.isFinite(silence.value) ? `last data ${coarse(silence.value)} ago` : 'no data from the daemon';
       return [`Unknown, ${age}`, 'What is below is the last that was known. The console tries to reach the daemon.'];
