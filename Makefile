@@ -67,7 +67,7 @@ browser:
 	  { echo "Installing Chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
 
-test: setup-dev check console-test ## Check and run the whole suite (no container engine, no vLLM needed)
+test: setup setup-dev check console-test ## Check and run the whole suite (no container engine, no vLLM needed)
 	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" $(ARGS)
 
 check: setup-dev console-check ## Format, lint, types and the floor plan

@@ -6,9 +6,13 @@ import httpx
 import pytest
 from daemon_under_test import DaemonUnderTest
 
+from modelgrid.api.console_files import FOLDER
+
 PREFIX = "/v1/_ui"
-OPEN = {f"{PREFIX}/health": 200, f"{PREFIX}/login": 422, "/": 404, "/.git/config": 404}
-"""What answers without a credential, and how: a login without a body is malformed, the rest is not there."""
+PAGE = 200 if (FOLDER / "index.html").is_file() else 503
+OPEN = {f"{PREFIX}/health": 200, f"{PREFIX}/login": 422, "/": PAGE, "/.git/config": 404}
+"""What answers without a credential, and how: a login without a body is malformed; the console's page holds nothing of
+the fleet, and says so where it is not built."""
 
 
 @pytest.fixture(scope="module")
