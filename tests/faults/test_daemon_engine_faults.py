@@ -10,7 +10,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 import httpx
-import openai
 import pytest
 from daemon_under_test import MESSAGES, QUICK_ENGINES, SMALL, DaemonUnderTest, wait_until
 
@@ -30,9 +29,9 @@ def test_a_killed_engine_is_noticed_and_comes_back(new_daemon: NewDaemon) -> Non
     (seen,) = daemon.wait_for({"restarting": 1}, target=SMALL)
     assert "SIGKILL" in seen["reason"]
     assert "try 2 of 8" in seen["reason"]
-    with daemon.openai() as client, pytest.raises(openai.APIStatusError) as refused:
-        client.with_options(timeout=3).chat.completions.create(model=SMALL, messages=MESSAGES)
-    assert refused.value.status_code in {502, 503}
+    with daemon.openai() as client:  # nobody else is there to ask: the request waits for the engine's return
+        answer = client.with_options(timeout=30).chat.completions.create(model=SMALL, messages=MESSAGES)
+    assert answer.choices[0].message.content
     (after,) = daemon.wait_for({"running": 1}, target=SMALL)
     daemon.wait_routed(SMALL)
     assert after["id"] == before["id"]

@@ -12,6 +12,7 @@ import uvicorn
 
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
+from modelgrid.config.model import Config
 from modelgrid.services.stream.hub import Hub
 
 TOKEN = "a-token-for-tests"
@@ -23,7 +24,8 @@ async def serving(hub: Hub, *, send_buffer: int | None = None) -> AsyncIterator[
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     if send_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-    app = create_app(cast("Services", SimpleNamespace(hub=hub)), TOKEN)
+    settings = SimpleNamespace(running=Config())  # these and `nodes` tell the guard how the console is called
+    app = create_app(cast("Services", SimpleNamespace(hub=hub, settings=settings, nodes=tuple)), TOKEN)
     server = uvicorn.Server(
         uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=3)
     )
@@ -57,7 +59,9 @@ class StreamClient:
         connection.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         client = cls(*await asyncio.open_connection(sock=connection, limit=receive_buffer or 2**20))
-        request = f"GET /v1/_ui/events?{query} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n{headers}\r\n"
+        request = (
+            f"GET /v1/_ui/events?{query} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{headers}\r\n"
+        )
         client._writer.write(request.encode())
         client.head = await client._reader.readuntil(b"\r\n\r\n")
         return client

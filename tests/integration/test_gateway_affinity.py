@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gateway_kit import COMPLETION, STREAM_HEAD, Gateway, Peer, Seen, Upstream, answers, gateway, json_answer
+from gateway_kit import COMPLETION, STREAM_HEAD, Gateway, Peer, Seen, Upstream, answers, gateway, json_answer, until
 
 CHAT = "/v1/chat/completions"
 
@@ -98,7 +98,7 @@ async def test_a_stream_counts_as_reading_until_its_first_byte_only(tmp_path: Pa
     async with Upstream(streams) as a, Upstream(streams) as b:  # noqa: SIM117 (the gateway ends first)
         async with gateway(tmp_path, a.replica("a"), b.replica("b")) as grid, grid.client() as client:
             streaming = asyncio.create_task(client.ask("POST", CHAT, chat("long " * 2000, stream=True)))
-            await grid.wait_for_metric("modelgrid_requests_in_flight", 1)
+            await until(lambda: len(a.seen) + len(b.seen) == 1, "a replica has the long prompt")
             reading = a if a.seen else b
             held: Counter[bool] = Counter()
             for _ in range(10):

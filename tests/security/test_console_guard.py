@@ -1,6 +1,7 @@
 """S2, S10, S11, S26 on the console's port of a running daemon."""
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -46,8 +47,8 @@ def said_raw(daemon: DaemonUnderTest, request: bytes) -> bytes:
     """Send bytes as they are; return everything that comes back until the daemon closes."""
     with socket.create_connection(("127.0.0.1", daemon.ui_port), timeout=20) as line:
         line.sendall(request)
+        answer = line.recv(65536)  # who hangs up before may get no answer: it is written after the audit log's entry
         line.shutdown(socket.SHUT_WR)
-        answer = b""
         while part := line.recv(65536):
             answer += part
     return answer
@@ -168,7 +169,7 @@ def test_the_description_for_people_needs_no_script_and_no_other_host(page: http
     assert "PUT /v1/_ui/targets/{model}" in text
     assert "<script" not in text
     assert "style=" not in text
-    assert "https://" not in text
+    assert re.search(r"(src|href|url)\s*[=(]\s*[\"']?(https?:)?//", text) is None  # examples may name hosts
 
 
 # --- bodies
