@@ -115,6 +115,11 @@ def first_login(page: Page, one_time: str) -> None:
     expect(page.locator("mg-shell")).to_be_visible()
 
 
+def one_time_password(state_dir: Path) -> str:
+    """Return what the first start of the daemon with this state wrote down."""
+    return (state_dir / "initial-password").read_text().strip()
+
+
 def settled(page: Page) -> None:
     """Wait until the view has its data and nothing is loading."""
     page.wait_for_function(

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_kit import browser, first_login, missing, watched_page
+from browser_kit import browser, first_login, missing, one_time_password, watched_page
 from playwright.sync_api import Browser
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
@@ -18,8 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser for each file: its driver keeps an event loop running, beside which no other test could have one."""
     with browser() as found:
         yield found
 
@@ -40,14 +41,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterat
     with daemon_in(tmp_path_factory.mktemp("daemon")) as daemon:
         daemon.start()
         page, _ = watched_page(chromium, daemon.console_url)
-        first_login(page, one_time_password(daemon))
+        first_login(page, one_time_password(daemon.state_dir))
         page.context.close()
         daemon.run(SMALL)
         daemon.client.ensure("meta-llama/Llama-3.3-70B-Instruct", {"replicas": 1})
         yield daemon
         daemon.clear()
         assert daemon.stop() == 0, daemon.words()
-
-
-def one_time_password(daemon: DaemonUnderTest) -> str:
-    return (daemon.state_dir / "initial-password").read_text().strip()

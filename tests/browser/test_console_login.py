@@ -2,11 +2,9 @@
 
 import re
 
-from browser_kit import PASSWORD, first_login, log_in, violations, watched_page
+from browser_kit import PASSWORD, first_login, log_in, one_time_password, violations, watched_page
 from daemon_under_test import DaemonUnderTest
 from playwright.sync_api import Browser, expect
-
-from conftest import one_time_password
 
 
 def test_the_first_password_opens_the_overview(chromium: Browser, fresh: DaemonUnderTest) -> None:
@@ -18,7 +16,7 @@ def test_the_first_password_opens_the_overview(chromium: Browser, fresh: DaemonU
     page.get_by_role("button", name="Log in", exact=True).click()
     expect(page.get_by_role("alert")).to_be_visible()
 
-    first_login(page, one_time_password(fresh))
+    first_login(page, one_time_password(fresh.state_dir))
     expect(page.locator("mg-verdict")).to_be_visible()
     expect(page).to_have_title(re.compile("Overview ▸ Stats · ModelGrid$"))
     seen.nothing()

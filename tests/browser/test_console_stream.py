@@ -2,11 +2,9 @@
 
 import re
 
-from browser_kit import first_login, log_in, watched_page
+from browser_kit import first_login, log_in, one_time_password, watched_page
 from daemon_under_test import SMALL, DaemonUnderTest
 from playwright.sync_api import Browser, Page, expect
-
-from conftest import one_time_password
 
 TABS = 10
 """More than the six connections that a browser gives one host."""
@@ -77,7 +75,7 @@ def test_a_pause_freezes_what_is_shown_and_says_how_much_waits(chromium: Browser
 
 def test_a_daemon_that_is_gone_is_never_shown_as_healthy(chromium: Browser, fresh: DaemonUnderTest) -> None:
     page, _ = watched_page(chromium, fresh.console_url)
-    first_login(page, one_time_password(fresh))
+    first_login(page, one_time_password(fresh.state_dir))
     expect(page.get_by_role("heading", level=1)).to_have_text("Healthy")
     live(page)
     fresh.stop()

@@ -24,7 +24,7 @@ export class MgOverviewStats extends MgElement {
   static override styles = [
     MgElement.styles,
     css`
-      :host { display: grid; gap: 16px; }
+      :host { display: grid; grid-template-columns: minmax(0, 1fr); gap: 16px; }
       .two { display: grid; grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); gap: 16px; align-items: start; }
       .drift { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; padding: 8px 16px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--accent-tint); }
       @media (max-width: 1100px) { .two { grid-template-columns: minmax(0, 1fr); } }
