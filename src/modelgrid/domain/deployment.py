@@ -73,6 +73,8 @@ class Deployment:
 
     restart_requested: bool = False
     """Somebody asked for a new start, whatever the engine does now."""
+    restarts_asked: int = 0
+    """How often that was, over the whole life: so that a node which hears of it late, or twice, restarts once."""
 
     placement: Placement | None = None
     refusal: Decision | None = None

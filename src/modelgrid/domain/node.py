@@ -47,3 +47,8 @@ class Node:
     """GPUs kept for one model or target (`gpus.assignments`): nothing else is placed on them."""
     runtimes: tuple[str, ...] = ()
     """Engine runtimes that work on this node."""
+    default_runtime: str = ""
+    """The one that engines get here unless their target names another."""
+    version: str = ""
+    problem: str = ""
+    """Why nothing is placed here although the node speaks, for example that its clock is off; empty when all is well."""

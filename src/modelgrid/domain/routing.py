@@ -27,6 +27,22 @@ class Replica:
     """Requests it can work on at once; more would only wait inside it. `None`: not known, not bounded."""
     cache_blocks: int | None = None
     """KV cache blocks of the engine (`vllm:cache_config_info`), to size the prefix table."""
+    node: str = ""
+    """The node it runs on. Where that is not the gateway's own, `host` and `port` mean nothing: requests go to the
+    gateway of that peer, which knows the engine by its id. Empty: this node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Another node's gateway, or this one's as the others see it."""
+
+    node: str
+    host: str
+    port: int
+    certificate: str
+    """PEM; whoever answers there with another one is not that node."""
+    digest: str
+    """SHA-256 of the credential with which that node comes here, hex."""
 
 
 class ModelState(StrEnum):
@@ -109,6 +125,12 @@ class RoutingTable:
     models: tuple[ModelRoute, ...] = ()
     keys: tuple[KeyGrant, ...] = ()
     settings: GatewaySettings = GatewaySettings()
+    node: str = ""
+    """This node's name; empty where it has no peers."""
+    peers: tuple[Peer, ...] = ()
+    """The gateways of all nodes, this one's included."""
+    credential: str = field(default="", repr=False)
+    """What this node shows to its peers. Saved with the table, in a file that only the daemon's user can read."""
     control_metrics: str = ""
     """Prometheus text of the control process, shown below the gateway's own on `/metrics`."""
 

@@ -67,6 +67,11 @@ class Constraints:
     node: NodeName | None = None
     vendor: GpuVendor | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    pack: bool = False
+    """Fill nodes and GPUs one after the other. Otherwise instances are spread."""
+    exclusive: bool = False
+    """Never more instances than desired, not even while the network is cut: a node that is cut off stops them before
+    they are started elsewhere, and they are not replaced before the old one has gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

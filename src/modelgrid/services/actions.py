@@ -32,9 +32,7 @@ class DeploymentActions:
                 return present
             # Whoever was stopped gave its place away: it has to be placed anew.
             placement = present.placement if holds_place(present) else None
-            return replace(
-                self._wish(present, Intent.RUN, "start requested", by), restart_requested=True, placement=placement
-            )
+            return replace(_restarted(self._wish(present, Intent.RUN, "start requested", by)), placement=placement)
 
         return await self._apply(deployment_id, started, "start_requested", "start requested", by)
 
@@ -54,7 +52,7 @@ class DeploymentActions:
 
         def restarted(present: Deployment) -> Deployment:
             _not_leaving(present)
-            return replace(self._wish(present, Intent.RUN, "restart requested", by), restart_requested=True)
+            return _restarted(self._wish(present, Intent.RUN, "restart requested", by))
 
         return await self._apply(deployment_id, restarted, "restart_requested", "restart requested", by)
 
@@ -110,6 +108,10 @@ class DeploymentActions:
     ) -> Deployment:
         event: Event = self._event(deployment_id, kind, f"{said} by {by}", by=by)
         return await self._registry.change(deployment_id, change, [event])
+
+
+def _restarted(present: Deployment) -> Deployment:
+    return replace(present, restart_requested=True, restarts_asked=present.restarts_asked + 1)
 
 
 def _not_leaving(present: Deployment) -> None:

@@ -1,0 +1,153 @@
+"""What the control plane and the other nodes tell each other.
+
+Whole states, never deltas: whatever was lost on the way is in the next message. The control plane owns what is wanted
+of a deployment (`Order`), the node that runs it owns what has become of it (the rest of `Deployment`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelgrid.domain.deployment import Deployment, Intent
+from modelgrid.domain.engine import PullProgress
+from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
+from modelgrid.domain.model import CatalogEntry
+from modelgrid.domain.node import Node, NodeStatus
+from modelgrid.domain.placement import Placement
+from modelgrid.domain.routing import KeyGrant, ModelRoute, Peer
+from modelgrid.domain.target import EngineSpec, Origin, RuntimeKind, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A node that has joined, as the control plane keeps it. Its credential is known by its digest only."""
+
+    name: NodeName
+    joined_at: float
+    peer_url: str
+    """Where its gateway takes requests from other nodes, `https://host:port`."""
+    certificate: str
+    """PEM of the certificate that answers there, and nothing else does."""
+    digest: str
+    """SHA-256 of the node's credential, hex."""
+    next_digest: str = ""
+    """Of the credential it was given last and has not used yet; the old one holds until then."""
+    rotated_at: float = 0.0
+    node: Node | None = None
+    """What it last said of itself, for the time until it speaks again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinToken:
+    """An invitation. Known by its digest; good once, for a while."""
+
+    id: str
+    digest: str
+    created_at: float
+    created_by: str
+    expires_at: float
+    used_at: float | None = None
+    used_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is wanted of one deployment on the node that gets it."""
+
+    id: DeploymentId
+    target: str
+    model: ModelId
+    origin: Origin
+    spec: EngineSpec = field(repr=False)
+    """Environment values are open: an order travels encrypted, and is sealed again where it arrives."""
+    runtime: RuntimeKind
+    created_at: float
+    intent: Intent
+    intent_reason: str = ""
+    intent_by: str = ""
+    intent_at: float = 0.0
+    restarts_asked: int = 0
+    placement: Placement
+    exclusive: bool = False
+    """Its node stops it when it is cut off, before anybody else may start it."""
+    entry: CatalogEntry | None = None
+    """What the control plane's catalog says of the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orders:
+    """All that one node is to do. A larger (`epoch`, `sequence`) replaces a smaller one; epochs are start times of the
+    control plane, in nanoseconds."""
+
+    node: NodeName
+    epoch: int
+    sequence: int
+    status: NodeStatus
+    orders: tuple[Order, ...] = ()
+    heard: int = 0
+    """Sequence of the newest report that these orders know of."""
+    heartbeat_seconds: float = 5.0
+    credential: str = field(default="", repr=False)
+    """A new credential of the node, to be used from now on; empty: go on with the one there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is known of a deployment only while it is under way."""
+
+    phase: str = ""
+    trouble: str = ""
+    trouble_since: float | None = None
+    not_ready_because: str = ""
+    pull: PullProgress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeLoad:
+    """What the gateways of a node have in hand, and what its daemon takes."""
+
+    gateways: int = 0
+    connections: int = 0
+    requests_per_second: float = 0.0
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    """By deployment: requests of this node's clients, wherever the engine is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A heartbeat: all that a node knows of itself. A larger (`epoch`, `sequence`) replaces a smaller one; epochs are
+    start times of the node's daemon, in nanoseconds, so that a report that was recorded and sent again is refused."""
+
+    node: Node
+    version: str
+    epoch: int
+    sequence: int
+    at: float
+    """The node's clock: the control plane sees how far it is off."""
+    obeyed: tuple[int, int] = (0, 0)
+    """(epoch, sequence) of the newest orders that the node has taken over."""
+    deployments: tuple[Deployment, ...] = ()
+    departed: tuple[HistoryRecord, ...] = ()
+    """Those that were ordered away and are gone, until no order names them any more."""
+    progress: Mapping[DeploymentId, Progress] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+    """What the node was asked for before it joined, or by its own config.json; the control plane adopts them."""
+    load: NodeLoad = field(default_factory=NodeLoad)
+    wanted_models: Mapping[str, float] = field(default_factory=dict)
+    """Models that clients asked this node for and that do not run, with the time of the last request."""
+    key_last_used: Mapping[str, float] = field(default_factory=dict)
+    load_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRouting:
+    """What every gateway of the cluster has to know, the same for all nodes. A larger (`epoch`, `generation`) replaces a
+    smaller one."""
+
+    epoch: int
+    generation: int
+    models: tuple[ModelRoute, ...] = ()
+    keys: tuple[KeyGrant, ...] = ()
+    peers: tuple[Peer, ...] = ()
+    requests_per_minute: int | None = None
+    """Default bound per key, on each node."""
