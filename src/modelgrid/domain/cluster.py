@@ -141,8 +141,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRouting:
-    """What every gateway of the cluster has to know, the same for all nodes. A larger (`epoch`, `generation`) replaces a
-    smaller one."""
+    """What every gateway of the cluster has to know, the same for all nodes. A larger (`epoch`, `generation`) replaces
+    a smaller one."""
 
     epoch: int
     generation: int

@@ -51,4 +51,4 @@ class Node:
     """The one that engines get here unless their target names another."""
     version: str = ""
     problem: str = ""
-    """Why nothing is placed here although the node speaks, for example that its clock is off; empty when all is well."""
+    """Why nothing is placed here although the node speaks, such as a clock that is off; empty when all is well."""
