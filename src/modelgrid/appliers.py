@@ -12,7 +12,7 @@ from modelgrid.config.model import Config
 from modelgrid.daemon_log import set_log_level
 from modelgrid.domain.errors import Conflict, InvalidConfig
 from modelgrid.domain.ids import GpuId
-from modelgrid.listening import Listen, why_not
+from modelgrid.listening import PORT_KEYS, Listen, why_not
 from modelgrid.services.settings import Applier, SettingsService, refused
 
 
@@ -43,9 +43,11 @@ class Live:
         except InvalidConfig as error:
             raise Conflict(error.message, fix=error.fix) from None
         running = self._assembly.base.config
-        held = {running.api.port, running.api.ui_port}
-        for was, asked in zip(_addresses(running), _addresses(config), strict=True):
-            if was != asked and (why := await asyncio.to_thread(why_not, *asked, ours=asked[1] in held)):
+        present = _addresses(running)
+        held = {port for _, port in present.values()}
+        for key, asked in _addresses(config).items():
+            same = present.get(key) == asked
+            if not same and (why := await asyncio.to_thread(why_not, *asked, ours=asked[1] in held)):
                 raise Conflict(f"Nobody could listen on {asked[0]}:{asked[1]}: {why}.", fix="Name another address.")
         wanted = config.wanted_runtime
         if wanted is None or wanted is running.wanted_runtime:
@@ -111,11 +113,27 @@ def as_listening(config: Config, listening: Sequence[Listen]) -> Config:
         api |= {"host": fact["api"]["host"], "port": fact["api"]["port"], "workers": fact["api"]["count"]}
     if "ui" in fact:
         api |= {"ui_host": fact["ui"]["host"], "ui_port": fact["ui"]["port"]}
-    return config.model_copy(update={"api": config.api.model_copy(update=api)})
+    cluster: dict[str, object] = {}
+    for name, field in (("peers", "peer_port"), ("cluster", "port")):
+        if name in fact:
+            cluster[field] = fact[name]["port"]
+            if fact[name]["host"] != config.cluster_host:
+                cluster["host"] = fact[name]["host"]
+    update = {"api": config.api.model_copy(update=api), "cluster": config.cluster.model_copy(update=cluster)}
+    return config.model_copy(update=update)
 
 
-def _addresses(config: Config) -> tuple[tuple[str, int], ...]:
-    return (config.api.host, config.api.port), (config.api.ui_host, config.api.ui_port)
+def missing_ports(config: Config, listening: Sequence[Listen]) -> tuple[tuple[str, int], ...]:
+    """Return the ports for other nodes, by their keys, that are asked for and not had. `listening`: as the supervisor
+    tells it; empty where there is none."""
+    names = {PORT_KEYS[item["name"]] for item in listening}
+    return tuple((key, port) for key, port in config.cluster_ports.items() if names and key not in names)
+
+
+def _addresses(config: Config) -> dict[str, tuple[str, int]]:
+    """Return where the daemon listens, by the keys of the ports."""
+    api = {"api.port": (config.api.host, config.api.port), "api.uiPort": (config.api.ui_host, config.api.ui_port)}
+    return api | {key: (config.cluster_host, port) for key, port in config.cluster_ports.items()}
 
 
 def check_files(config: Config) -> None:

@@ -72,6 +72,8 @@ class Arguments:
     state_dir: Path
     state_url: str
     socket: int
+    cluster_socket: int | None = None
+    """Descriptor on which a control plane listens for its nodes; None on other nodes, and where it cannot be had."""
     listening: Sequence[Listen] = ()
     """What the supervisor listens on in fact; empty where there is none."""
 
@@ -189,6 +191,7 @@ class Assembly:
             name=NodeName(config.node_name or socket.gethostname()),
             role=config.cluster.role,
             advertise_url=config.cluster.advertise_url or f"http://{config.api.host}:{config.api.port}",
+            labels=config.cluster.labels,
             assignments={GpuId(gpu): name for gpu, name in config.gpus.assignments.items()},
             runtimes=tuple(kind.value for kind in base.usable),
             inventory=lambda: base.gpus.inventory,

@@ -22,7 +22,7 @@ from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
 from modelgrid.api.publisher import Publisher
-from modelgrid.appliers import Live, as_listening, check_files, settings_of
+from modelgrid.appliers import Live, as_listening, check_files, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
 from modelgrid.client.http import ENDPOINT_FILE, TOKEN_FILE
@@ -32,6 +32,7 @@ from modelgrid.config.model import Config
 from modelgrid.daemon_log import Tap, configure_logging, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
+from modelgrid.listening import Listen
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
@@ -64,6 +65,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--state-url", help="Database of the state; default: SQLite in the state directory.")
     parser.add_argument("--socket", type=int, required=True, help="Descriptor of the console's listening socket.")
+    parser.add_argument(
+        "--cluster-socket", type=_descriptor, help="Descriptor of the control plane's listening socket."
+    )
     parser.add_argument("--listening", type=json.loads, default=[], help="What the supervisor listens on, as JSON.")
     given = parser.parse_args(argv)
     url = given.state_url or f"sqlite:///{given.state_dir.absolute() / 'state.db'}"
@@ -72,8 +76,13 @@ def parse(argv: Sequence[str]) -> Arguments:
         state_dir=given.state_dir.absolute(),
         state_url=url,
         socket=given.socket,
+        cluster_socket=given.cluster_socket,
         listening=given.listening,
     )
+
+
+def _descriptor(text: str) -> int | None:
+    return int(text) if text else None
 
 
 async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
@@ -102,7 +111,7 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_cancel, tasks)
         restart = RestartService(settings, base.store, base.clock, supervisor=supervisor, check=live.check_restart)
-        unheard = _unheard(config, on_disk)
+        unheard = _unheard(config, on_disk, arguments.listening)
         services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
         publisher = Publisher(services)
         publisher.start()
@@ -139,12 +148,11 @@ async def _first_start(assembly: Assembly) -> str:
     )
 
 
-def _unheard(running: Config, on_disk: Config) -> tuple[str, ...]:
+def _unheard(running: Config, on_disk: Config, listening: Sequence[Listen]) -> tuple[str, ...]:
     """Return what the supervisor could not follow when it replaced this process."""
-    return tuple(
-        f"{change.path} is {change.before} and not {change.after}: the supervisor could not follow, its log says why."
-        for change in changes(running, on_disk)
-    )
+    lost = [f"{change.path} is {change.before} and not {change.after}" for change in changes(running, on_disk)]
+    lost += [f"Nobody listens on {key}, {port}" for key, port in missing_ports(on_disk, listening)]
+    return tuple(f"{what}: the supervisor could not follow, its log says why." for what in lost)
 
 
 def _problems(platform: Platform, live: Live, settings: SettingsService) -> tuple[str, ...]:

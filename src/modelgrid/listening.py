@@ -3,9 +3,12 @@
 import os
 import socket
 import sys
+from collections.abc import Collection
 from typing import Any, TypedDict
 
 BACKLOG = 4096
+PORT_KEYS = {"api": "api.port", "ui": "api.uiPort", "peers": "cluster.peerPort", "cluster": "cluster.port"}
+"""Where config.json says on which port each group of sockets listens."""
 
 
 class Listen(TypedDict):
@@ -38,17 +41,20 @@ class Sockets:
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
+        self._former: set[int] = set()  # ports that processes which are about to end may still hold
         self._from_systemd = _from_systemd()
 
-    def __getitem__(self, name: str) -> Group:
-        return self._groups[name]
+    def get(self, name: str) -> Group | None:
+        """Return the sockets of a name; none when they could not be had."""
+        return self._groups.get(name)
 
     def listening(self) -> list[Listen]:
         """Return what is listened on in fact."""
         return [group.listen for group in self._groups.values()]
 
-    def _ports(self) -> set[int]:
-        return {group.listen["port"] for group in self._groups.values() if not group.inherited}
+    def _ours(self, port: int) -> bool:
+        held = {group.listen["port"] for group in self._groups.values() if not group.inherited}
+        return port in held | self._former
 
     def open(self, listen: Listen) -> None:
         """Listen as asked, with systemd's sockets where it has passed some of that name. Raises `OSError`."""
@@ -59,33 +65,43 @@ class Sockets:
             fact = listen if same else Listen(name=name, host=host, port=port, count=count)
             self._groups[name] = Group(fact, given, inherited=True)
             return
-        self._groups[name] = Group(listen, _bind(listen, count, trial=True), inherited=False)
+        self._groups[name] = Group(listen, _bind(listen, count, trial=not self._ours(listen["port"])), inherited=False)
 
     def follow(self, listen: Listen) -> str:
         """Listen as another plan asks, keeping what can be kept; return why it cannot be followed, or nothing.
 
         Sockets of an old address go when the processes that accept on them do."""
-        group = self._groups[listen["name"]]
         where = f"{listen['host']}:{listen['port']}"
-        if (group.listen["host"], group.listen["port"]) == (listen["host"], listen["port"]):
-            if not group.inherited:
-                try:
-                    group.sockets += _bind(listen, listen["count"] - len(group.sockets), trial=False)
-                except OSError as error:
-                    return f"no further socket can listen on {where}: {error.strerror}"
-            group.listen = listen
-            return ""
-        if group.inherited:
-            group.listen = {**group.listen, "count": listen["count"]}
-            return f"systemd holds the socket of {listen['name']}; `modelgrid service enable` moves it to {where}"
+        group = self._groups.get(listen["name"])
         try:
-            opened = _bind(listen, listen["count"], trial=listen["port"] not in self._ports())
+            if group is None:
+                self.open(listen)
+            elif (group.listen["host"], group.listen["port"]) == (listen["host"], listen["port"]):
+                if not group.inherited:
+                    group.sockets += _bind(listen, listen["count"] - len(group.sockets), trial=False)
+                group.listen = listen
+            elif group.inherited:
+                group.listen = {**group.listen, "count": listen["count"]}
+                return f"systemd holds the socket of {listen['name']}; `modelgrid service enable` moves it to {where}"
+            else:
+                opened = _bind(listen, listen["count"], trial=not self._ours(listen["port"]))
+                self._close(group)
+                self._groups[listen["name"]] = Group(listen, opened, inherited=False)
         except OSError as error:
             return f"cannot listen on {where}: {error.strerror}"
+        return ""
+
+    def keep(self, names: Collection[str]) -> None:
+        """Listen no longer on what has none of these names. Those of systemd are its own, and stay."""
+        for name in [name for name, group in self._groups.items() if name not in names]:
+            group = self._groups.pop(name)
+            if not group.inherited:
+                self._close(group)
+
+    def _close(self, group: Group) -> None:
+        self._former.add(group.listen["port"])
         for item in group.sockets:
             item.close()
-        self._groups[listen["name"]] = Group(listen, opened, inherited=False)
-        return ""
 
 
 def _bind(listen: Listen, count: int, *, trial: bool) -> list[socket.socket]:

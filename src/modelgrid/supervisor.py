@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NoReturn, TypedDict
 
-from modelgrid.listening import Listen, Sockets, say
+from modelgrid.listening import PORT_KEYS, Listen, Sockets, say
 
 STOP_SECONDS = 45.0
 """Longest time children get to finish; above the gateway's drain bound and below systemd's TimeoutStopSec."""
@@ -36,7 +36,7 @@ class ChildPlan(TypedDict):
     name: str
     argv: list[str]
     """`{fd:NAME:INDEX}` in an argument becomes the numbers of the sockets' or the memory file's descriptors, separated
-    by commas; `{listening}` what is listened on in fact, as JSON."""
+    by commas, and is empty where sockets could not be had; `{listening}` what is listened on in fact, as JSON."""
 
 
 class Plan(TypedDict):
@@ -188,8 +188,10 @@ class Supervisor:
         given: dict[str, list[int]] = {f"{{fd:{name}:0}}": [number] for name, number in self._shared.items()}
         for listen in self._plan["listen"]:
             name, count = listen["name"], listen["count"]
-            group = self._sockets[name]
-            given |= {f"{{fd:{name}:{index}}}": group.of_process(index, count) for index in range(count)}
+            group = self._sockets.get(name)
+            given |= {
+                f"{{fd:{name}:{index}}}": group.of_process(index, count) if group else [] for index in range(count)
+            }
         listening = json.dumps(self._sockets.listening())
         argv = [
             ",".join(map(str, given[part])) if part in given else listening if part == "{listening}" else part
@@ -221,6 +223,7 @@ class Supervisor:
 
     def _roll(self, plan: Plan) -> None:
         """Replace every child: gateways by new ones beside the old, control by a new one after the old."""
+        self._sockets.keep([listen["name"] for listen in plan["listen"]])
         for listen in plan["listen"]:
             if why := self._sockets.follow(listen):
                 say(why)
@@ -305,8 +308,7 @@ def main() -> NoReturn:
         try:
             sockets.open(listen)
         except OSError as error:
-            key = "api.uiPort" if listen["name"] == "ui" else "api.port"
-            where = f"{listen['host']}:{listen['port']}"
+            where, key = f"{listen['host']}:{listen['port']}", PORT_KEYS[listen["name"]]
             say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
             sys.exit(1)
     sys.exit(Supervisor(plan, sockets).run())

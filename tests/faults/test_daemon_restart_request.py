@@ -89,6 +89,46 @@ def test_a_wildcard_takes_over_the_port_of_one_address(daemon: DaemonUnderTest) 
     wait_until("it answers", daemon.answers)
 
 
+def test_ports_for_other_nodes_come_and_go_with_the_role(daemon: DaemonUnderTest) -> None:
+    port, peer_port = free_ports(2)
+    daemon.client.patch_config({"cluster": {"port": port, "peerPort": peer_port}})
+    for role, open_ports in (
+        ("control-plane", {port, peer_port}),
+        ("standalone", set()),
+        ("control-plane", {port, peer_port}),  # at once, while old gateways may still hold them
+        ("standalone", set()),
+    ):
+        daemon.client.patch_config({"cluster": {"role": role}})
+        restart(daemon, 1)
+        assert daemon.client.config()["pending_restart"] == []
+        for each in (port, peer_port):
+            wait_until(
+                f"{each} is {'open' if each in open_ports else 'closed'} for {role}",
+                lambda each=each, ports=open_ports: refuses(each) is (each not in ports),
+                40,
+                daemon.words,
+            )
+        wait_until("it answers", daemon.answers, 30, daemon.words)
+    key = daemon.state_dir / "cluster" / "node.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_port_for_other_nodes_that_is_taken_is_refused(daemon: DaemonUnderTest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon.client.patch_config({"cluster": {"role": "worker", "peerPort": taken.getsockname()[1]}})
+        with pytest.raises(Conflict, match="in use"):
+            daemon.client.restart_daemon()
+        os.kill(daemon.supervisor_pid, signal.SIGHUP)  # as an operator may, without asking
+        wait_until("control says so", lambda: daemon.answers() and peers_are_missing(daemon), 60, daemon.words)
+        assert daemon.gateway_answers()
+    daemon.client.patch_config({"cluster": {"role": "standalone"}})
+    restart(daemon, 1)
+
+
+def peers_are_missing(daemon: DaemonUnderTest) -> bool:
+    return "Nobody listens on cluster.peerPort" in json.dumps(daemon.client.overview())
+
+
 def refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

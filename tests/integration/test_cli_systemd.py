@@ -97,7 +97,9 @@ def test_without_activation_the_supervisor_binds_itself(monkeypatch):
     sockets = Sockets()
     sockets.open(wanted)
     assert sockets.listening() == [wanted]
-    with sockets["api"].sockets[0] as bound:
+    group = sockets.get("api")
+    assert group is not None
+    with group.sockets[0] as bound:
         assert bound.getsockname() == ("127.0.0.1", port)
 
 

@@ -30,6 +30,9 @@ def refusals(text: str) -> list[dict[str, str]]:
         ('{"gpus": {"simulate": [{"name": "L4"}]}}', "gpus.simulate.0.vramGib", "required"),
         ('{"docker": {"runtime": "lxc"}}', "docker.runtime", "'docker'"),
         ('{"cluster": {"heartbeatInterval": 0}}', "cluster.heartbeatInterval", "greater"),
+        ('{"cluster": {"labels": {"rack": "a b"}}}', "cluster.labels.rack", "pattern"),
+        ('{"cluster": {"role": "worker", "peerPort": 8081}}', "the top level", "api.uiPort and cluster.peerPort"),
+        ('{"cluster": {"role": "control-plane", "port": 8083}}', "the top level", "cluster.peerPort and cluster.port"),
         ('{"containers": [{"name": "a", "model": "m", "gpus": "x"}]}', "containers.0.gpus", "integer"),
         ('{"containers": [{"name": "-rm", "model": "m"}]}', "containers.0.name", "pattern"),
         ("[]", "the top level", "object"),
@@ -54,6 +57,12 @@ def test_a_refusal_shows_no_secret(text: str) -> None:
     said = f"{caught.value} {json.dumps(dict(caught.value.details))}"
     assert "hunter2" not in said
     assert "12345678" not in said
+
+
+def test_ports_that_a_role_does_not_have_clash_with_nothing() -> None:
+    config = parse_config('{"api": {"port": 8082, "host": "::1"}, "cluster": {"role": "worker"}}', source="config.json")
+    assert dict(config.cluster_ports) == {"cluster.peerPort": 8083}
+    assert config.cluster_host == "::1"
 
 
 def test_two_containers_of_one_name_are_refused() -> None:

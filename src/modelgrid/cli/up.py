@@ -3,13 +3,16 @@
 import argparse
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from modelgrid.adapters.node_certificate import FOLDER, certificate_in, ensure_certificate
 from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
 from modelgrid.domain.errors import InvalidConfig
+from modelgrid.domain.node import NodeRole
 from modelgrid.listening import Listen
 from modelgrid.supervisor import ChildPlan, Plan
 
@@ -20,6 +23,7 @@ def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *,
     Raises `InvalidConfig` before anything is started."""
     config = load_config(config_path, must_exist=explicit)
     run_dir = prepare_state(state_dir)
+    prepare_cluster(config, state_dir)
     plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir, explicit=explicit)
     os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
 
@@ -40,16 +44,33 @@ def prepare_state(state_dir: Path) -> Path:
     return run_dir.absolute()
 
 
+def prepare_cluster(config: Config, state_dir: Path) -> None:
+    """Make this node's certificate, once it is to be one of several. Raises `InvalidConfig`."""
+    if config.cluster.role is not NodeRole.STANDALONE:
+        ensure_certificate(state_dir / FOLDER, config.node_name or socket.gethostname())
+
+
 def make_plan(
     config: Config, config_path: Path, state_dir: Path, state_url: str | None, run_dir: Path, *, explicit: bool
 ) -> Plan:
     """Return what the supervisor binds and starts."""
-    api = config.api
+    api, role = config.api, config.cluster.role
     python = sys.executable
     board = f"board-{api.workers}"  # its records have room for so many
     places = ["--config", str(config_path), "--state-dir", str(state_dir)]
     places += ["--state-url", state_url] if state_url else []
     control = [python, "-m", "modelgrid.daemon", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
+    listen = [
+        Listen(name="api", host=api.host, port=api.port, count=api.workers),
+        Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
+    ]
+    if role is not NodeRole.STANDALONE:
+        listen.append(Listen(name="peers", host=config.cluster_host, port=config.cluster.peer_port, count=api.workers))
+    if role is NodeRole.CONTROL_PLANE:
+        listen.append(Listen(name="cluster", host=config.cluster_host, port=config.cluster.port, count=1))
+        control += ["--cluster-socket", "{fd:cluster:0}"]
+    files = certificate_in(state_dir / FOLDER)
+    identity = ["--certificate", str(files.certificate), "--key", str(files.key)]
     gateways = [
         ChildPlan(
             name=f"gateway-{index}",
@@ -57,16 +78,14 @@ def make_plan(
                 *(python, "-m", "modelgrid.gateway", "--index", str(index), "--fd", f"{{fd:api:{index}}}"),
                 *("--board", f"{{fd:{board}:0}}", "--workers", str(api.workers)),
                 *("--link", str(run_dir / "control.sock"), "--cache", str(run_dir / f"routing-{index}.msgpack")),
+                *(() if role is NodeRole.STANDALONE else ("--peers", f"{{fd:peers:{index}}}", *identity)),
             ],
         )
         for index in range(api.workers)
     ]
     return Plan(
         lock=str(run_dir / "daemon.lock"),
-        listen=[
-            Listen(name="api", host=api.host, port=api.port, count=api.workers),
-            Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
-        ],
+        listen=listen,
         shared=[board],
         children=[ChildPlan(name="control", argv=control), *gateways],
         again=[python, "-m", "modelgrid.cli.up", *places, *(["--must-exist"] if explicit else [])],
@@ -83,6 +102,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         config = load_config(given.config, must_exist=given.must_exist)
+        prepare_cluster(config, given.state_dir)
     except InvalidConfig as error:
         sys.exit(f"modelgrid: {error}")
     run_dir = given.state_dir / "run"

@@ -149,8 +149,19 @@ class ContainerConfig(Section):
     url: HttpUrl | None = Field(None, description="Attach a vLLM that runs already instead of starting one.")
 
 
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$")]
+
+
 class ClusterConfig(Section):
     role: NodeRole = NodeRole.STANDALONE
+    host: HostName | None = Field(
+        None, description="Address on which other nodes are listened to; null: that of api.host. Restart required."
+    )
+    port: Port = Field(8082, description="Port on which a control plane takes calls of its nodes.")
+    peer_port: Port = Field(8083, description="Port on which the gateways take requests from those of other nodes.")
+    labels: Mapping[Label, Label] = Field(
+        default_factory=dict, max_length=64, description="What placements may ask of this node, by name."
+    )
     advertise_url: HttpUrl | None = None
     control_plane_url: HttpUrl | None = None
     shared_secret: str | None = Field(None, min_length=16)
@@ -180,6 +191,28 @@ class Config(Section):
                 raise ValueError(f"containers: the name {container.name!r} is used twice; names are unique")
             seen.add(container.name)
         return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> "Config":
+        taken = {"api.port": self.api.port, "api.uiPort": self.api.ui_port}
+        for key, port in self.cluster_ports.items():
+            for other, used in taken.items():
+                if port == used:
+                    raise ValueError(f"{other} and {key} are both {port}; give each its own port")
+            taken[key] = port
+        return self
+
+    @property
+    def cluster_host(self) -> str:
+        """The address on which other nodes are listened to."""
+        return self.cluster.host or self.api.host
+
+    @property
+    def cluster_ports(self) -> Mapping[str, int]:
+        """The ports that a node of this role has beside those of `api`, by their keys."""
+        role, ports = self.cluster.role, self.cluster
+        peers = {} if role is NodeRole.STANDALONE else {"cluster.peerPort": ports.peer_port}
+        return peers | ({"cluster.port": ports.port} if role is NodeRole.CONTROL_PLANE else {})
 
     def image_for(self, vendor: GpuVendor | None) -> str:
         """Return the engine image for a vendor's GPUs; `None`: for the CPU."""

@@ -31,12 +31,17 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="number of workers of this daemon")
     parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
     parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
+    parser.add_argument(
+        "--peers", type=_numbers, default=[], help="descriptors of the sockets for other nodes' gateways"
+    )
+    parser.add_argument("--certificate", type=Path, help="with which this node answers there, PEM")
+    parser.add_argument("--key", type=Path, help="of the certificate, PEM")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     return parser.parse_args(argv)
 
 
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [int(part) for part in text.split(",")] if text else []
 
 
 def _raise_file_limit() -> None:

@@ -16,6 +16,7 @@ class LocalNode:
     name: NodeName
     role: NodeRole
     advertise_url: str
+    labels: Mapping[str, str]
     assignments: Mapping[GpuId, str]
     """May be replaced while the daemon runs."""
     runtimes: tuple[str, ...]
@@ -29,6 +30,7 @@ class LocalNode:
             status=status,
             advertise_url=self.advertise_url,
             heartbeat_at=now,
+            labels=self.labels,
             inventory=self.inventory(),
             memory_total_bytes=total,
             memory_available_bytes=available,
