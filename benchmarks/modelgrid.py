@@ -39,7 +39,7 @@ def table(place: Place) -> RoutingTable:
         concurrent_requests=PLENTY,
     )
     model = ModelRoute(id="bench", names=("bench",), state=ModelState.READY, created=1_790_000_000, replicas=replicas)
-    return RoutingTable(epoch="bench", generation=1, models=(model,), keys=(key,))
+    return RoutingTable(epoch=secrets.token_hex(8), generation=1, models=(model,), keys=(key,))
 
 
 class ModelGrid:

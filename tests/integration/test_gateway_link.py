@@ -188,6 +188,25 @@ async def test_a_gateway_that_restarts_without_control_serves_from_its_cache(tmp
         assert await grid.stop() == 0
 
 
+async def test_what_control_says_counts_whatever_the_saved_table_claims_to_be(tmp_path: Path) -> None:
+    """A table that another run saved under the same epoch and number does not outlive the first word of control."""
+    async with Upstream(answers) as upstream, gateway(tmp_path, upstream.replica()) as grid:
+        cache = tmp_path / "routing.msgpack"
+        await until(lambda: cache.exists() and str(upstream.port).encode() in cache.read_bytes(), "the table is saved")
+        await grid.stop_control()
+        assert await grid.stop() == 0
+        generation = grid.generation
+        grid.keys, grid.generation = (grant(secret("other run")),), generation - 1
+        await grid.start_control()
+        assert grid.link is not None
+        grid.link.publish(grid.table())
+        assert grid.generation == generation
+        await grid.start()
+        while (await grid.chat(key=secret("other run"))).status != 200:
+            await asyncio.wait_for(asyncio.sleep(0.01), PATIENCE)
+        assert (await grid.chat()).status == 401
+
+
 async def test_it_says_ready_when_it_can_serve_and_not_before(tmp_path: Path) -> None:
     grid = Gateway(tmp_path)
     ours, theirs = os.pipe()

@@ -4,12 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelgrid.decide.admission import Bound, Limits, Spent, admit, remaining, settle
+from modelgrid.decide.admission import Bound, Limits, Verdict, admit, remaining, settle
 
-EMPTY = Spent(0.0, 0.0, 0)
+EMPTY = (0.0, 0.0)
 limits = st.integers(1, 5000)
 arrivals = st.lists(st.tuples(st.floats(0, 40), st.integers(0, 3000)), min_size=1, max_size=60)
 """(seconds since the one before, tokens)."""
+
+
+def after(verdict: Verdict) -> tuple[float, float]:
+    """The state of the buckets that follows."""
+    return verdict.requests_full_at, verdict.tokens_full_at
 
 
 def passed(bounds: Limits, sequence: list[tuple[float, int]]) -> list[tuple[float, int]]:
@@ -17,12 +22,12 @@ def passed(bounds: Limits, sequence: list[tuple[float, int]]) -> list[tuple[floa
     now, spent, out = 1000.0, EMPTY, []
     for gap, tokens in sequence:
         now += gap
-        verdict = admit(bounds, spent, tokens, now)
+        verdict = admit(bounds, spent, 0, tokens, now)
         if verdict.refused_by is None:
             out.append((now, tokens if bounds.tokens is None else min(tokens, bounds.tokens)))
         else:
-            assert verdict.spent == spent
-        spent = verdict.spent._replace(running=0)
+            assert after(verdict) == spent
+        spent = after(verdict)
     return out
 
 
@@ -43,14 +48,14 @@ def test_whoever_waits_as_long_as_told_passes(limit: int, sequence: list[tuple[f
     for bounds in (Limits(limit, None, None), Limits(None, limit, None), Limits(limit, limit, None)):
         for gap, tokens in sequence:
             now += gap
-            verdict = admit(bounds, spent, tokens, now)
+            verdict = admit(bounds, spent, 0, tokens, now)
             for _ in range(2):  # the second bound may be the tighter one
                 if verdict.refused_by is not None:
                     assert verdict.wait_seconds > 0
                     now += verdict.wait_seconds
-                    verdict = admit(bounds, spent, tokens, now)
+                    verdict = admit(bounds, spent, 0, tokens, now)
             assert verdict.refused_by is None
-            spent = verdict.spent._replace(running=0)
+            spent = after(verdict)
 
 
 @given(limits, st.integers(0, 10_000), st.integers(0, 10_000), st.floats(0, 59))
@@ -65,15 +70,15 @@ def test_what_was_reserved_is_settled_to_what_was_used(limit: int, reserved: int
 @given(limits, st.integers(0, 10_000))
 def test_a_request_without_use_leaves_the_bucket_as_full_as_it_was(limit: int, tokens: int) -> None:
     bounds, now = Limits(None, limit, None), 1000.0
-    verdict = admit(bounds, EMPTY, tokens, now)
+    verdict = admit(bounds, EMPTY, 0, tokens, now)
     assert verdict.refused_by is None, "the bucket is full: even what is larger than it passes"
-    after = settle(limit, verdict.spent.tokens_full_at, min(tokens, limit), 0, now)
-    assert remaining(limit, after, now) == limit
+    left = settle(limit, verdict.tokens_full_at, min(tokens, limit), 0, now)
+    assert remaining(limit, left, now) == limit
 
 
 @given(st.integers(1, 50), st.integers(0, 100))
 def test_concurrency_is_a_plain_count(limit: int, running: int) -> None:
-    verdict = admit(Limits(None, None, limit), Spent(0.0, 0.0, running), 0, 5.0)
+    verdict = admit(Limits(None, None, limit), EMPTY, running, 0, 5.0)
     assert (verdict.refused_by is Bound.CONCURRENCY) == (running >= limit)
 
 
@@ -81,10 +86,9 @@ def test_concurrency_is_a_plain_count(limit: int, running: int) -> None:
 def test_bounds_are_charged_together_or_not_at_all(requests: int, tokens: int, cost: int) -> None:
     bounds, now, spent = Limits(requests, tokens, None), 1000.0, EMPTY
     for _ in range(20):
-        verdict = admit(bounds, spent, cost, now)
+        verdict = admit(bounds, spent, 0, cost, now)
         if verdict.refused_by is not None:
-            assert verdict.spent == spent
+            assert after(verdict) == spent
             return
-        assert verdict.spent.requests_full_at > spent.requests_full_at
-        assert verdict.spent.running == spent.running + 1
-        spent = verdict.spent
+        assert verdict.requests_full_at > spent[0]
+        spent = after(verdict)

@@ -17,7 +17,7 @@ from gateway_kit import KEY, grant
 
 from modelgrid.domain.routing import GatewaySettings, RoutingTable
 from modelgrid.gateway.core import Core
-from modelgrid.gateway.heads import HEADS_LIMIT, AnswerHead, KnownHeads, head_of
+from modelgrid.gateway.heads import HEADS_LIMIT, NOT_AGAIN, AnswerHead, Head, KnownHeads, head_of
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.relay import status_line
@@ -263,20 +263,77 @@ def test_heads_are_forgotten_with_keys_and_settings_and_an_expired_key_is_not_kn
     assert table.generation == 1
 
 
+def head(name: bytes) -> Head:
+    found = head_of(name + b"\r\nContent-Length: 5\r\nA: b\r\n\r\n")
+    assert found is not None
+    return found
+
+
 def test_what_is_known_is_bounded() -> None:
     known: KnownHeads[int] = KnownHeads()
     for number in range(3 * HEADS_LIMIT):
-        known.learn(b"%d" % number, number)
-        assert known.find(b"%d" % number) == number
+        one = head(b"%d" % number)
+        known.learn(one, number)
+        found = known.find(one.key)
+        assert found is not None
+        assert found.value == number
         assert len(known) <= HEADS_LIMIT
+
+
+def test_who_holds_a_head_hears_that_it_was_forgotten() -> None:
+    known: KnownHeads[int] = KnownHeads()
+    one = head(b"x")
+    known.learn(one, 1)
+    known.learn(one, 1)
+    held = known.find(one.key)
+    assert held is not None
+    again = b"x\r\nContent-Length: 12\r\nA: b\r\n\r\nbody"
+    assert held.again(again) == (len(again) - 4, 12)
+    known.clear()
+    assert held.value is None
+    assert held.again(again) == NOT_AGAIN
+
+
+@given(
+    st.lists(
+        st.sampled_from([
+            b"A: b", b"Content-Length: 7", b"content-length: 3", b"Content-Length: ", b"Content-Length: x", b"",
+        ]),
+        max_size=4,
+    ),
+    st.integers(0, 4),
+    st.binary(max_size=16) | st.integers(0, 10**17).map(lambda number: b"%d" % number),
+    st.binary(max_size=3),
+)  # fmt: skip
+@example([], 0, b"\xd9\xa3", b"")
+@example([b""], 1, b"5", b"")
+def test_the_same_head_again_is_what_a_search_would_find(
+    lines: list[bytes], at: int, digits: bytes, tail: bytes
+) -> None:
+    """`again` takes exactly the heads that `head_of` would give the same key."""
+
+    def text(length: bytes) -> bytes:
+        return b"\r\n".join([b"POST / HTTP/1.1", *lines[:at], b"Content-Length: " + length, *lines[at:], b"", b""])
+
+    first = head_of(text(b"5"))
+    if first is None:
+        return
+    known: KnownHeads[int] = KnownHeads()
+    known.learn(first, 1)
+    held = known.find(first.key)
+    assert held is not None
+    for data in (text(digits) + tail, text(b"77") + tail, tail + text(b"5")):
+        found = head_of(data)
+        same = found is not None and found.key == first.key and found.digits_at == first.digits_at
+        assert held.again(data) == ((found.body_at, found.length) if same and found is not None else NOT_AGAIN)
 
 
 @pytest.mark.parametrize(
     ("data", "found"),
     [
         (b"POST / HTTP/1.1\r\nContent-Length: 12\r\nA: b\r\n\r\nxyz",
-         (b"POST / HTTP/1.1\r\nContent-Length: \r\nA: b", 45, 12)),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 007\r\n\r\n", (b"HTTP/1.1 200 OK\r\ncontent-length: ", 40, 7)),
+         (b"POST / HTTP/1.1\r\nContent-Length: \r\nA: b", 33, 45, 12)),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 007\r\n\r\n", (b"HTTP/1.1 200 OK\r\ncontent-length: ", 33, 40, 7)),
         (b"POST / HTTP/1.1\r\nContent-Length: 12\r\n", None),
         (b"POST / HTTP/1.1\r\nContent-Length: \r\n\r\n", None),
         (b"POST / HTTP/1.1\r\nA: b\r\n\r\nContent-Length: 1\r\n", None),
@@ -284,5 +341,5 @@ def test_what_is_known_is_bounded() -> None:
         (b"POST / HTTP/1.1\r\nContent-Length: 1" + b"\r\nA: " + b"b" * 5000 + b"\r\n\r\n", None),
     ],
 )  # fmt: skip
-def test_where_a_head_ends(data: bytes, found: tuple[bytes, int, int] | None) -> None:
+def test_where_a_head_ends(data: bytes, found: tuple[bytes, int, int, int] | None) -> None:
     assert head_of(data) == found

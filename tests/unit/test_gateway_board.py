@@ -26,7 +26,7 @@ for line in sys.stdin:
 
 COUNT = """
 import sys, time
-from modelgrid.decide.admission import Limits, Spent, admit
+from modelgrid.decide.admission import Limits, admit
 from modelgrid.gateway.board import Board, tag_of
 board = Board(int(sys.argv[1]), 2)
 board.join()
@@ -39,9 +39,9 @@ passed = missed = 0
 for _ in range(4000):
     locked = board.lock(record)
     missed += not locked
-    verdict = admit(Limits(1000, None, None), Spent(*board.spent(record), 0), 0, 500.0)
+    verdict = admit(Limits(1000, None, None), board.spent(record), 0, 0, 500.0)
     if verdict.refused_by is None:
-        board.spend(record, verdict.spent.requests_full_at, 0.0)
+        board.spend(record, verdict.requests_full_at, 0.0)
         passed += 1
     if locked:
         board.unlock(record)

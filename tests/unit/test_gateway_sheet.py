@@ -35,7 +35,7 @@ def busy(core: Core, requests: int = 3) -> None:
     counters.shed["org/m", "queue_full"] += 1
     counters.queue_waits["org/m"].observe(1.5)
     counters.overheads["org/m"].observe(0.00004)
-    counters.token_usage["org/m", "input"].observe(10)
+    counters.token_usage["org/m"][0].observe(10)
 
 
 async def test_a_page_is_what_prometheus_reads() -> None:
@@ -49,7 +49,8 @@ async def test_a_page_is_what_prometheus_reads() -> None:
     errors = {s.labels.get("error_type") for s in read["gen_ai_server_request_duration_seconds"].samples}
     assert errors == {None, "cancelled"}
     usage = read["gen_ai_client_token_usage"].samples
-    assert {s.labels["gen_ai_token_type"] for s in usage} == {"input"}
+    assert {s.labels["gen_ai_token_type"] for s in usage} == {"input", "output"}
+    usage = [s for s in usage if s.labels["gen_ai_token_type"] == "input"]
     buckets = {s.labels["le"]: s.value for s in usage if s.name.endswith("_bucket")}
     assert (buckets["4.0" if "4.0" in buckets else "4"], buckets["16.0" if "16.0" in buckets else "16"]) == (0, 1)
 

@@ -34,42 +34,38 @@ class Limits(NamedTuple):
     concurrent: int | None
 
 
-class Spent(NamedTuple):
-    """What a key has used up so far."""
-
-    requests_full_at: float
-    tokens_full_at: float
-    running: int
-    """Its requests under way."""
-
-
 class Verdict(NamedTuple):
-    """The answer to one request. `spent` is the state that follows: unchanged when it is refused."""
+    """The answer to one request, and the state of the buckets that follows: unchanged when it is refused."""
 
     refused_by: Bound | None
     wait_seconds: float
     """When refused: how long until the same request would pass, if nothing else happened meanwhile."""
-    spent: Spent
+    requests_full_at: float
+    tokens_full_at: float
 
 
-def admit(limits: Limits, spent: Spent, tokens: int, now: float) -> Verdict:
+def admit(limits: Limits, spent: tuple[float, float], running: int, tokens: int, now: float) -> Verdict:
     """Decide on a request that is expected to take `tokens`. All bounds or none are charged.
 
-    A request larger than the whole bound passes when the bucket is full: otherwise it never could.
+    `spent`: when the buckets of requests and of tokens are full again; `running`: the key's requests under way. A
+    request larger than the whole bound passes when the bucket is full: otherwise it never could.
     """
-    requests_full_at, tokens_full_at, running = spent
-    if limits.concurrent is not None and running >= limits.concurrent:
-        return Verdict(Bound.CONCURRENCY, CONCURRENCY_WAIT_SECONDS, spent)
-    if limits.requests is not None:
-        requests_full_at = (requests_full_at if requests_full_at > now else now) + PERIOD_SECONDS / limits.requests
+    requests_full_at, tokens_full_at = spent
+    per_minute, tokens_per_minute, concurrent = limits
+    if concurrent is not None and running >= concurrent:
+        return Verdict(Bound.CONCURRENCY, CONCURRENCY_WAIT_SECONDS, *spent)
+    if per_minute is not None:
+        requests_full_at = (requests_full_at if requests_full_at > now else now) + PERIOD_SECONDS / per_minute
         if requests_full_at - now > PERIOD_SECONDS + _ROUNDING:
-            return Verdict(Bound.REQUESTS, requests_full_at - now - PERIOD_SECONDS, spent)
-    if limits.tokens is not None:
-        cost = reservable(limits.tokens, tokens) * PERIOD_SECONDS / limits.tokens
-        tokens_full_at = (tokens_full_at if tokens_full_at > now else now) + cost
+            return Verdict(Bound.REQUESTS, requests_full_at - now - PERIOD_SECONDS, *spent)
+    if tokens_per_minute is not None:
+        charged = tokens if tokens < tokens_per_minute else tokens_per_minute  # `reservable`
+        tokens_full_at = (
+            tokens_full_at if tokens_full_at > now else now
+        ) + charged * PERIOD_SECONDS / tokens_per_minute
         if tokens_full_at - now > PERIOD_SECONDS + _ROUNDING:
-            return Verdict(Bound.TOKENS, tokens_full_at - now - PERIOD_SECONDS, spent)
-    return Verdict(None, 0.0, Spent(requests_full_at, tokens_full_at, running + 1))
+            return Verdict(Bound.TOKENS, tokens_full_at - now - PERIOD_SECONDS, *spent)
+    return Verdict(None, 0.0, requests_full_at, tokens_full_at)
 
 
 _ROUNDING = 1e-6

@@ -74,30 +74,43 @@ def choose(
     them each of `replicas` holds, by id; empty when it does not matter. `session`: what pins it, empty for nothing.
     Pure: reads its arguments only.
     """
-    pool = [r for r in replicas if r.ready and r.aside_until <= now and r.id not in tried]
-    if not pool:
-        pool = [r for r in replicas if r.ready and r.id not in tried]
-    pool = [r for r in pool if not r.full]
+    pool: list[R] = []
+    aside = True
+    for replica in replicas:
+        if replica.ready and replica.aside_until <= now and replica.id not in tried:
+            aside = False
+            if not replica.full:
+                pool.append(replica)
+    if aside:
+        pool = [r for r in replicas if r.ready and r.id not in tried and not r.full]
     if len(pool) < 2:
         return pool[0] if pool else None
     if session:
         return max(pool, key=lambda replica: xxh3_64_intdigest(session + b"|" + replica.id.encode()))
     if cached:
-        pool = _cheapest_with_prefix(pool, blocks, cached)
-    else:
-        cheapest = min([replica.load for replica in pool])
-        pool = [replica for replica in pool if replica.load == cheapest]
-    if len(pool) > 1:
-        fewest = min([replica.outstanding for replica in pool])
-        pool = [replica for replica in pool if replica.outstanding == fewest]
-    return pool[rotation % len(pool)]
+        return _cheapest(_preferred(pool, blocks, cached), rotation, cached)
+    return _cheapest(pool, rotation, cached)
 
 
-def _cheapest_with_prefix(pool: Sequence[R], blocks: int, cached: Mapping[str, int]) -> list[R]:
-    costs = {replica.id: replica.load + blocks - cached[replica.id] for replica in pool}
-    sticky = [replica for replica in pool if cached[replica.id] >= STICKY_SHARE * blocks]
-    others = [costs[replica.id] for replica in pool if cached[replica.id] < STICKY_SHARE * blocks]
-    if sticky and (not others or min(costs[replica.id] for replica in sticky) <= min(others) + SPILL_BLOCKS):
-        pool = sticky
-    cheapest = min(costs[replica.id] for replica in pool)
-    return [replica for replica in pool if costs[replica.id] == cheapest]
+def _preferred(pool: list[R], blocks: int, cached: Mapping[str, int]) -> list[R]:
+    """Return those that hold enough of the prompt, or all when none does or they have too much to do (rule 5)."""
+    enough = STICKY_SHARE * blocks
+    sticky = [replica for replica in pool if cached[replica.id] >= enough]
+    if not sticky or len(sticky) == len(pool):
+        return pool
+    least = min([replica.load - cached[replica.id] for replica in sticky])
+    others = min([replica.load - cached[replica.id] for replica in pool if cached[replica.id] < enough])
+    return sticky if least <= others + SPILL_BLOCKS else pool
+
+
+def _cheapest(pool: list[R], rotation: int, cached: Mapping[str, int]) -> R:
+    equals = pool
+    lowest: tuple[int, int] | None = None
+    for replica in pool:
+        load = replica.load - cached[replica.id] if cached else replica.load  # of one prompt, so its size is no matter
+        cost = (load, replica.outstanding)
+        if lowest is None or cost < lowest:
+            lowest, equals = cost, [replica]
+        elif cost == lowest:
+            equals.append(replica)
+    return equals[rotation % len(equals)]

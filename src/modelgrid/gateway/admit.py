@@ -27,7 +27,7 @@ def admit(core: "Core", request: "Request", body: bytes) -> ModelEntry | Refusal
         return local.unknown_model(name)
     request.fields = fields
     if grant.limiter is not None:
-        refusal = grant.limiter.admit(request, body, model.route.context)
+        refusal = grant.limiter.admit(request, fields, len(body), model.route.context)
         if refusal is not None:
             return refusal
     return model

@@ -51,8 +51,8 @@ def prompt_of(fields: Fields, model: str) -> Prompt:
     seen += memoryview(text)[: BLOCK_BYTES * BLOCKS_LIMIT - len(seen)]
     digest = xxh3_64_intdigest(model.encode() + b"\0" + bytes(fields.cache_salt))
     blocks = []
-    for end in range(BLOCK_BYTES, len(seen) + 1, BLOCK_BYTES):
-        digest = xxh3_64_intdigest(seen[end - BLOCK_BYTES : end], digest)
+    for at in range(0, len(seen) - BLOCK_BYTES + 1, BLOCK_BYTES):
+        digest = xxh3_64_intdigest(seen[at : at + BLOCK_BYTES], digest)
         blocks.append(digest)
     return Prompt(blocks, length // BLOCK_BYTES)
 
@@ -87,8 +87,11 @@ class PrefixTable:
                 high = middle - 1
         return low
 
-    def learn(self, blocks: list[int]) -> None:
-        """Note that the replica reads `blocks` now. From the end, so that beginnings outlive what follows them."""
+    def learn(self, blocks: list[int]) -> int:
+        """Note that the replica reads `blocks` now, and return how many of the first it had read before.
+
+        From the end, so that beginnings outlive what follows them.
+        """
         table, newest = self._blocks, self._blocks.move_to_end
         known = self.known(blocks)
         for block in reversed(blocks[known:]):
@@ -97,6 +100,7 @@ class PrefixTable:
             newest(block)
         while len(table) > self.capacity:
             table.popitem(last=False)
+        return known
 
     def clear(self) -> None:
         """Forget all: the engine was started anew."""

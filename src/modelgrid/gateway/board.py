@@ -162,6 +162,13 @@ class Board:
         self._real[record + _REQUESTS] = requests_full_at
         self._real[record + _TOKENS] = tokens_full_at
 
+    def charge(self, record: int, requests_full_at: float, tokens_full_at: float) -> None:
+        """`spend`, and count one that begins in this process."""
+        real = self._real
+        real[record + _REQUESTS] = requests_full_at
+        real[record + _TOKENS] = tokens_full_at
+        self._whole[record + _COLUMNS + self.slot] += 1
+
     def add(self, record: int, change: int) -> None:
         """Count what begins (+1) or ends (-1) in this process."""
         self._whole[record + _COLUMNS + self.slot] += change

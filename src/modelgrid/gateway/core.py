@@ -87,13 +87,14 @@ class Core:
         """Return an id that no other request has, in this process or another."""
         return b"%b-%x" % (self._id_prefix, next(self._ids))
 
-    def apply(self, table: RoutingTable) -> bool:
+    def apply(self, table: RoutingTable, *, anyhow: bool = False) -> bool:
         """Use `table` unless it is older than the present one; return whether it is used.
 
-        Raises ValueError when it holds a digest that is not hexadecimal; nothing is applied then.
+        `anyhow`: use it in any case; what control says first counts, whatever the cache held. Raises ValueError when it
+        holds a digest that is not hexadecimal; nothing is applied then.
         """
         old = self.table
-        if old is not None and old.epoch == table.epoch and old.generation >= table.generation:
+        if old is not None and not anyhow and old.epoch == table.epoch and old.generation >= table.generation:
             return False
         default = table.settings.requests_per_minute
         if old is None or old.keys != table.keys or old.settings.requests_per_minute != default:

@@ -52,9 +52,17 @@ class Cell:
     def count(self, seconds: float, first_byte: float | None) -> None:
         """Count a request that took `seconds`; `first_byte`: of these up to the first payload byte, None without."""
         self.requests += 1
-        self.duration.observe(seconds)
+        duration = self.duration  # `observe`, without the calls: this is on the way of every request
+        duration.buckets[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
+        duration.sum += seconds
         if first_byte is not None:
-            self.first_byte.observe(first_byte)
+            first = self.first_byte
+            first.buckets[bisect_left(LATENCY_BUCKETS_SECONDS, first_byte)] += 1
+            first.sum += first_byte
+
+
+def _token_histograms() -> tuple[Histogram, Histogram]:
+    return Histogram(TOKEN_BUCKETS), Histogram(TOKEN_BUCKETS)
 
 
 class Counters:
@@ -76,8 +84,8 @@ class Counters:
         """By model: seconds in line."""
         self.overheads: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(OVERHEAD_BUCKETS_SECONDS))
         """By model: the gateway's own seconds on a request."""
-        self.token_usage: defaultdict[tuple[str, str], Histogram] = defaultdict(lambda: Histogram(TOKEN_BUCKETS))
-        """By model and `input` or `output`: tokens of a request whose answer states them."""
+        self.token_usage: defaultdict[str, tuple[Histogram, Histogram]] = defaultdict(_token_histograms)
+        """By model: input and output tokens of a request whose answer states them."""
         self.key_last_used: dict[str, float] = {}
         """Unix time by key id."""
         self.wanted: dict[str, float] = {}
@@ -96,8 +104,9 @@ class Counters:
         into, out = usage
         cell.input_tokens += into
         cell.output_tokens += out
-        self.token_usage[model, "input"].observe(into)
-        self.token_usage[model, "output"].observe(out)
+        read, generated = self.token_usage[model]
+        read.observe(into)
+        generated.observe(out)
 
     def answered_here(self, key: str, status: int, seconds: float) -> None:
         """Count a request that reached no replica; `key`: its label, empty without a valid one."""

@@ -17,11 +17,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from modelgrid.domain.routing import ModelState
-from modelgrid.gateway.affinity import NO_PROMPT, prompt_of
+from modelgrid.gateway.affinity import NO_PROMPT, Prompt, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
 from modelgrid.gateway.errors import RESTARTING, TOO_MUCH_HELD, Refusal, final_event
 from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.heads import AnswerHead
+from modelgrid.gateway.no_replica import line_full, none_to_wait_for, waited_too_long
 from modelgrid.gateway.relay import Answer, EventAnswer, status_line
 from modelgrid.gateway.replica import ReplicaEntry
 from modelgrid.gateway.request import Request
@@ -44,11 +45,19 @@ _STOPPED = ModelState.STOPPED  # looking a member up in its enum takes longer th
 class Exchange:
     """One request between one client and the replica that answers it."""
 
-    __slots__ = (
-        "_answer", "_asked_again", "_body", "_client", "_core", "_first_byte", "_given_at", "_hides_usage", "_id",
-        "_joined_at", "_model", "_paused", "_probe", "_prompt", "_request", "_status", "_tried", "_unread", "_upstream",
-        "_upstream_id", "_whole_at", "done", "replica",
-    )  # fmt: skip
+    # Defaults live in the class: most requests set few of them, and making an exchange is on the hot path.
+    _asked_again = _probe = _paused = False
+    _prompt: Prompt | None = None
+    """None until a replica has to be chosen among several."""
+    _unread = 0
+    """Blocks of the prompt counted as the replica's load."""
+    _tried: frozenset[str] = frozenset()
+    _upstream: "UpstreamConnection | None" = None
+    _answer: Answer | None = None
+    _status = 0
+    _first_byte = _given_at = _joined_at = 0.0
+    replica: ReplicaEntry | None = None
+    done = False
 
     def __init__(
         self, core: "Core", client: "ClientConnection", request: Request, model: ModelEntry, body: bytes
@@ -59,22 +68,10 @@ class Exchange:
         self._model = model
         self._upstream_id = core.next_request_id()
         self._id = request.client_id or self._upstream_id
-        fields, endpoint = request.fields, request.endpoint
-        self._prompt = prompt_of(fields, model.route.id) if fields is not None else NO_PROMPT
-        asking = ask_for_usage(body, fields) if fields and endpoint and endpoint.usage_on_request else None
-        self._body = asking or body
-        self._hides_usage, self._asked_again = asking is not None, False
-        self._unread = 0  # blocks of the prompt counted as the replica's load
-        self._probe = False
-        self._tried: frozenset[str] = frozenset()
-        self._upstream: UpstreamConnection | None = None
-        self._answer: Answer | None = None
-        self._status = 0
-        self._first_byte = self._given_at = self._joined_at = 0.0
+        fields, shape = request.fields, request.endpoint
+        asking = ask_for_usage(body, fields) if fields and fields.stream and shape and shape.usage_on_request else None
+        self._body, self._hides_usage = asking or body, asking is not None
         self._whole_at = perf_counter()
-        self._paused = False
-        self.replica: ReplicaEntry | None = None
-        self.done = False
 
     # From the client
 
@@ -103,9 +100,7 @@ class Exchange:
 
     def wait_expired(self) -> None:
         """No replica took it in time."""
-        busy = self._model.has_ready_replica
-        said = f"Every replica of {self._name} is busy" if busy else f"No replica of {self._name} became ready in time"
-        self._refuse_for_now("queue_timeout", said)
+        self._turn_away(waited_too_long(self._model))
 
     @property
     def waiting(self) -> bool:
@@ -120,11 +115,12 @@ class Exchange:
 
     def try_replica(self) -> bool:
         """Go to a replica that has a place, if there is one."""
-        replica = self._model.pick(self._core.deadlines.now, self._tried, self._prompt, self._request.session)
+        replica = self._pick(self._tried)
         if replica is None:
             return False
         self._client.wait_over()
-        self._note_wait()
+        if self._joined_at:
+            self._note_wait()
         self._attempt(replica)
         return True
 
@@ -168,6 +164,9 @@ class Exchange:
         """Head of the answer: `lines` are the headers to pass on, each with its line end."""
         request = self._request
         self._status = status
+        if status not in BUSY:  # it has taken the request, which therefore goes nowhere else
+            self._let_body_go()
+            self._client.let_body_go()
         head = self._client.head_of(request, self._id, status_line(status) + lines)
         if sse:
             self._answer = EventAnswer(
@@ -202,6 +201,7 @@ class Exchange:
         """A good answer came at once: what the three above do, in one."""
         self._status = 200
         self._first_byte = perf_counter()
+        self._let_body_go()
         lines = self._client.head_of(self._request, self._id, head.lines)
         self._client.write(b"%bContent-Length: %d\r\n\r\n%b" % (lines, len(payload), payload))
         self._answered(connection, "2xx", payload[-USAGE_TAIL_BYTES:], reusable=reusable)
@@ -211,8 +211,8 @@ class Exchange:
         replica, tried = self.replica, self._tried
         assert replica is not None  # noqa: S101 (a connection belongs to a replica)
         tried |= {replica.id}
-        other = self._model.pick(self._core.deadlines.now, tried, self._prompt, self._request.session)
-        if self._asked_again or other is None:
+        other = None if self._asked_again else self._pick(tried)
+        if other is None:
             return False
         self._part(connection, reusable=reusable)
         self._core.counters.failovers[replica.id] += 1
@@ -252,13 +252,18 @@ class Exchange:
 
     # Inside
 
-    @property
-    def _name(self) -> str:
-        return f"'{self._model.route.id}'"
+    def _pick(self, tried: frozenset[str]) -> ReplicaEntry | None:
+        model, prompt, request = self._model, self._prompt, self._request
+        if prompt is None and request.fields is not None and len(model.replicas) > 1:
+            self._prompt = prompt = prompt_of(request.fields, model.route.id)
+        return model.pick(self._core.deadlines.now, tried, prompt or NO_PROMPT, request.session)
+
+    def _let_body_go(self) -> None:
+        self._body, self._request.fields = b"", None  # the fields are parts of the body, and keep it
 
     def _route(self) -> None:
         """Go to a replica, or stand in line behind those who wait already."""
-        if self._model.line or not self.try_replica():
+        if self._model.line.waiting or not self.try_replica():
             self._wait()
 
     def _may_wait(self) -> bool:
@@ -285,21 +290,17 @@ class Exchange:
             model.line.join(self)
             self._client.wait_for(self._core.settings.queue_seconds)
         else:
-            self._refuse_for_now("queue_full", f"Too many requests wait for {self._name} already")
+            self._turn_away(line_full(model))
 
     def _refuse_waiting(self) -> None:
-        if self._core.fleet.find(self._model.route.id) is not self._model:
-            self._refuse_for_now("model_removed", f"The model {self._name} was removed")
-        elif self._tried:
-            self._refuse_for_now("model_unreachable", f"No replica of {self._name} can be reached")
-        else:
-            self._refuse_for_now("model_not_running", f"The model {self._name} is not running")
+        removed = self._core.fleet.find(self._model.route.id) is not self._model
+        self._turn_away(none_to_wait_for(self._model, removed=removed, tried=bool(self._tried)))
 
     def _attempt(self, replica: ReplicaEntry) -> None:
         self.replica = replica
         self._given_at = perf_counter()
         self._probe = replica.breaker.half_open
-        self._unread = replica.begin(self._prompt)
+        self._unread = replica.begin(self._prompt or NO_PROMPT)
         connection = replica.pool.take()
         if connection is not None:
             self.connected(connection)
@@ -338,12 +339,9 @@ class Exchange:
         self._core.counters.upstream_failures[replica.id, kind] += 1
         self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
 
-    def _refuse_for_now(self, code: str, message: str) -> None:
-        model = self._model
-        self._core.counters.shed[model.route.id, code] += 1
-        retry_after = model.line.look().retry_after
-        reason = f": {model.route.reason}." if model.route.reason else "."
-        self._fail(Refusal(status=503, code=code, message=message + reason, retry_after=retry_after), code)
+    def _turn_away(self, refusal: Refusal) -> None:
+        self._core.counters.shed[self._model.route.id, refusal.code] += 1
+        self._fail(refusal, refusal.code)
 
     def _fail(self, refusal: Refusal, kind: str) -> None:
         """End with `refusal`: as an answer, as the last event of the stream, or by cutting the connection."""
@@ -370,31 +368,32 @@ class Exchange:
             upstream.abort()
         if self.replica is None:
             self._model.line.leave(self)
-            self._note_wait()
+            if self._joined_at:
+                self._note_wait()
 
     def _note_wait(self) -> None:
-        """Count the time in line, where there was one; it is not the gateway's own."""
-        if self._joined_at:
-            now = perf_counter()
-            self._core.counters.queue_waits[self._model.route.id].observe(now - self._joined_at)
-            self._joined_at, self._whole_at = 0.0, now
+        """Count the time in line; it is not the gateway's own."""
+        now = perf_counter()
+        self._core.counters.queue_waits[self._model.route.id].observe(now - self._joined_at)
+        self._joined_at, self._whole_at = 0.0, now
 
     def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
         """Count the request and give back everything it held. Runs once."""
         self.done = True
-        self._core.exchanges.discard(self)
-        request, replica, now = self._request, self.replica, perf_counter()
-        grant = request.grant
-        counters, model = self._core.counters, self._model.route.id
-        cell = counters.cell(model, replica.id if replica else "", grant.label if grant else "", status)
-        cell.count(now - request.started, self._first_byte - request.started if self._first_byte else None)
-        if self._first_byte and replica is not None and self._status < 400:
-            self._model.line.served(now - self._given_at)
+        core, request, replica, now = self._core, self._request, self.replica, perf_counter()
+        core.exchanges.discard(self)
+        counters, model, grant, first_byte = core.counters, self._model, request.grant, self._first_byte
+        name = model.route.id
+        cell = counters.cell(name, replica.id if replica else "", grant.label if grant else "", status)
+        cell.count(now - request.started, first_byte - request.started if first_byte else None)
+        worked = replica is not None and self._status < 400  # a replica that refuses has generated nothing
+        if first_byte and worked:
+            model.line.served(now - self._given_at)
             if not self._tried:
-                counters.overheads[model].observe(self._given_at - self._whole_at)
+                counters.overheads[name].observe(self._given_at - self._whole_at)
         if usage != _NO_TOKENS:
-            counters.count_tokens(model, cell, usage)
+            counters.count_tokens(name, cell, usage)
         if request.ticket is not None:
-            worked = replica is not None and self._status < 400  # a replica that refuses has generated nothing
             request.ticket.close(sum(usage) or (None if worked else 0))
-        self._leave()
+        if replica is not None:
+            self._leave()

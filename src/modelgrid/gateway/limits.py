@@ -4,12 +4,11 @@ import time
 from math import ceil
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from modelgrid.decide.admission import Bound, Limits, Spent, admit, remaining, reservable, settle
+from modelgrid.decide.admission import Bound, Limits, admit, remaining, reservable, settle
 from modelgrid.domain.routing import KeyGrant
 from modelgrid.gateway.board import Board, BoardError, tag_of
 from modelgrid.gateway.errors import Refusal
+from modelgrid.gateway.scan import Fields
 
 if TYPE_CHECKING:
     from modelgrid.gateway.request import Request
@@ -23,82 +22,65 @@ _OVERLOADED = Refusal(
 )
 
 
-class _Lengths(msgspec.Struct):
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    max_output_tokens: int | None = None
-
-
-_decode = msgspec.json.Decoder(_Lengths).decode
-
-
-def estimate(body: bytes, context: int | None) -> int:
-    """Return how many tokens the request in `body` may take: its text and the answer it allows.
+def estimate(fields: Fields, size: int, context: int | None) -> int:
+    """Return how many tokens a request with a body of `size` bytes may take: its text and the answer it allows.
 
     No more than `context` where that is known: images in a body are not four bytes a token.
     """
-    try:
-        lengths = _decode(body)
-    except (msgspec.MsgspecError, RecursionError):  # a form, or what the replica will refuse
-        lengths = _Lengths()
-    tokens = len(body) // BYTES_PER_TOKEN
-    answer = lengths.max_completion_tokens or lengths.max_tokens or lengths.max_output_tokens
-    if answer is not None and answer > 0:
-        tokens += answer
+    tokens = size // BYTES_PER_TOKEN + fields.answer_tokens
     return tokens if context is None or tokens < context else context
 
 
 class Limiter:
     """The limits of one key. What it has used up is on the shared page, so that it holds for all gateways together."""
 
-    __slots__ = ("_board", "_label", "_limits", "_request_lines", "_tag", "_token_lines")
+    __slots__ = ("_board", "_label", "_limits", "_lines", "_tag")
 
     def __init__(self, board: Board, key: KeyGrant, limits: Limits) -> None:
         self._board = board
         self._tag = tag_of("key", key.id)
         self._label = key.label
         self._limits = limits
-        self._request_lines = _lines_of(b"requests", limits.requests)
-        self._token_lines = _lines_of(b"tokens", limits.tokens)
+        self._lines = _lines_of(b"requests", limits.requests) + _lines_of(b"tokens", limits.tokens)
 
-    def admit(self, request: "Request", body: bytes, context: int | None) -> Refusal | None:
-        """Charge one request, or return why it may not pass.
+    def admit(self, request: "Request", fields: Fields, size: int, context: int | None) -> Refusal | None:
+        """Charge one request with a body of `size` bytes, or return why it may not pass.
 
         When it passes, `request.ticket` holds what is to be given back; in both cases `request.extra_headers` tells
         the client how much is left.
         """
         board, limits, now = self._board, self._limits, time.monotonic()
-        tokens = estimate(body, context) if limits.tokens is not None else 0
+        tokens = estimate(fields, size, context) if limits.tokens is not None else 0
         try:
             record = board.record(self._tag)
         except BoardError:
             return _OVERLOADED
         locked = board.lock(record)
         try:
-            verdict = admit(limits, Spent(*board.spent(record), board.under_way(record)), tokens, now)
-            if verdict.refused_by is None:
-                board.spend(record, verdict.spent.requests_full_at, verdict.spent.tokens_full_at)
-                board.add(record, +1)
+            refused_by, wait, requests_full_at, tokens_full_at = admit(
+                limits, board.spent(record), board.under_way(record), tokens, now
+            )
+            if refused_by is None:
+                board.charge(record, requests_full_at, tokens_full_at)
         finally:
             if locked:
                 board.unlock(record)
-        request.extra_headers = self._headers(verdict.spent, now)
-        if verdict.refused_by is not None:
-            return self._refusal(verdict.refused_by, verdict.wait_seconds)
+        request.extra_headers = self._headers(requests_full_at, tokens_full_at, now)
+        if refused_by is not None:
+            return self._refusal(refused_by, wait)
         reserved = reservable(limits.tokens, tokens) if limits.tokens is not None else 0
         request.ticket = Ticket(board, record, limits.tokens, reserved)
         return None
 
-    def _headers(self, spent: Spent, now: float) -> bytes:
+    def _headers(self, requests_full_at: float, tokens_full_at: float, now: float) -> bytes:
         """Return the headers that tell what is left, in OpenAI's names."""
-        lines, limits = b"", self._limits
-        if limits.requests is not None:
-            full_at = spent.requests_full_at
-            lines = self._request_lines % (remaining(limits.requests, full_at, now), _duration(full_at - now))
-        if limits.tokens is not None:
-            full_at = spent.tokens_full_at
-            lines += self._token_lines % (remaining(limits.tokens, full_at, now), _duration(full_at - now))
-        return lines
+        requests, tokens, _ = self._limits
+        told: tuple[int | bytes, ...] = ()
+        if requests is not None:
+            told = remaining(requests, requests_full_at, now), _duration(requests_full_at - now)
+        if tokens is not None:
+            told += remaining(tokens, tokens_full_at, now), _duration(tokens_full_at - now)
+        return self._lines % told
 
     def _refusal(self, bound: Bound, wait: float) -> Refusal:
         if bound is Bound.CONCURRENCY:
@@ -153,9 +135,11 @@ class Ticket:
 
 def _lines_of(unit: bytes, limit: int | None) -> bytes:
     """Return the header lines of one bound, with places for what remains and for when it is full again."""
+    if limit is None:
+        return b""
     return (
         b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n"
-        % (unit, limit or 0, unit, unit)
+        % (unit, limit, unit, unit)
     )  # fmt: skip
 
 

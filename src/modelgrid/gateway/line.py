@@ -25,15 +25,16 @@ class WaitingLine:
         self._model = model
         self._tag = tag_of("model", model.route.id)
         self._record = core.board.record(self._tag)
-        self._waiting: deque[Exchange] = deque()
+        self.waiting: deque[Exchange] = deque()
+        """In order. For looking only: `join` and `leave` change it."""
         self._service: float | None = None
         self._polling = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     def __contains__(self, exchange: "Exchange") -> bool:
-        return exchange in self._waiting
+        return exchange in self.waiting
 
     @property
     def elsewhere(self) -> int:
@@ -52,7 +53,7 @@ class WaitingLine:
         left = load_left(route.retry_after_seconds, route.loading_since, self._core.deadlines.wall)
         return stand_in_line(
             Line(
-                waiting=len(self._waiting) + self.elsewhere,
+                waiting=len(self.waiting) + self.elsewhere,
                 limit=settings.queue_limit,
                 patience=settings.queue_seconds,
                 places=places,
@@ -63,7 +64,7 @@ class WaitingLine:
 
     def join(self, exchange: "Exchange") -> None:
         """Wait at the end of the line."""
-        self._waiting.append(exchange)
+        self.waiting.append(exchange)
         self._changed()
         if not self._polling and self._core.board.others:
             self._polling = True
@@ -71,13 +72,13 @@ class WaitingLine:
 
     def leave(self, exchange: "Exchange") -> None:
         """No longer wait; nothing happens to one that does not."""
-        if exchange in self._waiting:
-            self._waiting.remove(exchange)
+        if exchange in self.waiting:
+            self.waiting.remove(exchange)
             self._changed()
 
     def advance(self) -> None:
         """Give replicas that have a place to those who wait, in order."""
-        for exchange in tuple(self._waiting):
+        for exchange in tuple(self.waiting):
             if not self._model.has_place:
                 return
             if exchange.try_replica():
@@ -85,7 +86,7 @@ class WaitingLine:
 
     def everyone(self) -> tuple["Exchange", ...]:
         """Return who waits, in order."""
-        return tuple(self._waiting)
+        return tuple(self.waiting)
 
     def refresh(self) -> None:
         """Keep the record on the shared page."""
@@ -94,11 +95,11 @@ class WaitingLine:
         self._changed()
 
     def _changed(self) -> None:
-        self._core.board.put(self._record, len(self._waiting))
+        self._core.board.put(self._record, len(self.waiting))
 
     def _poll(self) -> None:
         self._polling = False
         self.advance()
-        if self._waiting:
+        if self.waiting:
             self._polling = True
             self._core.loop.call_later(POLL_SECONDS, self._poll)

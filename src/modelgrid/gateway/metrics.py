@@ -29,7 +29,8 @@ def sheet_of(core: "Core") -> Sheet:
         "modelgrid_gateway_overhead_seconds": {labels(model=m): _value(h) for m, h in counters.overheads.items()},
         "gen_ai_client_token_usage": {
             _gen_ai(model, gen_ai_token_type=kind): _value(histogram)
-            for (model, kind), histogram in counters.token_usage.items()
+            for model, histograms in counters.token_usage.items()
+            for kind, histogram in zip(("input", "output"), histograms, strict=True)
         },
         "modelgrid_requests_in_flight": {"": len(core.exchanges)},
         "modelgrid_replica_in_flight": {labels(replica=r.id): r.outstanding for r in replicas},

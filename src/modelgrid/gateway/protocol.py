@@ -102,7 +102,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._core.deadlines.now + seconds
 
     def hold(self, size: int) -> bool:
-        """Count a body of `size` bytes as held until the answer is given; return whether all bodies together may be.
+        """Count a body of `size` bytes as held, until it is let go; return whether all bodies together may be.
 
         What arrives in one piece and goes to a replica at once is not counted: the kernel's buffer bounds it.
         """
@@ -111,6 +111,11 @@ class ClientConnection(asyncio.Protocol):
             self._held = size
             self._core.held_bytes += more
         return self._core.held_bytes <= self._core.settings.max_held_bytes
+
+    def let_body_go(self) -> None:
+        """The body of the present request is no longer kept."""
+        self._core.held_bytes -= self._held
+        self._held = 0
 
     def wait_over(self) -> None:
         """The exchange no longer waits."""
@@ -163,7 +168,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._core.connection_closed(self)
-        self._let_body_go()
+        self.let_body_go()
         self._client_gone()
 
     def pause_writing(self) -> None:
@@ -284,7 +289,7 @@ class ClientConnection(asyncio.Protocol):
     def _rest(self) -> None:
         """Nothing is being answered: set the deadline of what comes next."""
         if self._held:
-            self._let_body_go()
+            self.let_body_go()
         settings = self._core.settings
         wait = settings.keep_alive_seconds if self._reader.request is None else settings.header_timeout_seconds
         if self._core.draining:  # the head of a long answer went before that, and did not announce the end
@@ -292,12 +297,8 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = self._core.deadlines.now + wait
         self.continue_if_expected()
 
-    def _let_body_go(self) -> None:
-        self._core.held_bytes -= self._held
-        self._held = 0
-
     def _close(self) -> None:
-        self._let_body_go()
+        self.let_body_go()
         if not self._reader.unread or self._transport.is_closing():
             self._transport.close()
             return

@@ -10,7 +10,7 @@ import httptools
 
 from modelgrid.gateway import local
 from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal
-from modelgrid.gateway.heads import head_of
+from modelgrid.gateway.heads import NOT_AGAIN, Head, Known, head_of
 from modelgrid.gateway.request import Request, header_too_large
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class RequestReader:
     """Takes bytes, gives each whole request, or the one refusal that ends the reading, to `ClientConnection.take`."""
 
     __slots__ = (
-        "_client", "_core", "_head", "_missing", "_parser", "_raw_head", "_resuming", "_upgrading",
+        "_client", "_core", "_head", "_last", "_missing", "_parser", "_raw_head", "_resuming", "_upgrading",
         "continued", "ended", "reading_head", "request", "unread",
     )  # fmt: skip
 
@@ -30,7 +30,8 @@ class RequestReader:
         self._core = core
         self._client = client
         self._parser = httptools.HttpRequestParser(self)
-        self._head: tuple[bytes, int, int] | None = None  # of the bytes being parsed, if it may be learned
+        self._head: Head | None = None  # of the bytes being parsed, if it may be learned
+        self._last: Known[Request] | None = None  # the head that was found last
         self._missing = 0  # bytes of the body of a request whose head was known
         self._raw_head = 0
         self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
@@ -72,16 +73,19 @@ class RequestReader:
 
     def _recall(self, data: bytes) -> bytes:
         """Begin a request whose head is known; return the bytes that are left, all of them when it is not."""
-        core = self._core
-        self._head = head = head_of(data)
-        if head is None:
-            return data
-        key, body_at, length = head
-        known = core.request_heads.find(key)
-        if known is None or length > core.settings.max_body_bytes or known.expired(core.deadlines.wall):
+        core, known = self._core, self._last
+        body_at, length = known.again(data) if known is not None else NOT_AGAIN
+        if not body_at:
+            self._head = head = head_of(data)
+            if head is None:
+                return data
+            body_at, length = head.body_at, head.length
+            self._last = known = core.request_heads.find(head.key)
+        checked = known.value if known is not None else None
+        if checked is None or length > core.settings.max_body_bytes or checked.expired(core.deadlines.wall):
             return data
         self._head = None
-        request = known.again()
+        request = checked.again()
         body = data[body_at:]
         if len(body) == length:
             request.add_body(body, length)
@@ -141,8 +145,8 @@ class RequestReader:
         if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
             request.refusal = local.NOT_READY
         head, self._head = self._head, None
-        if head is not None and not self._upgrading and request.learnable(head[2]):
-            core.request_heads.learn(head[0], request.again())
+        if head is not None and not self._upgrading and request.learnable(head.length):
+            core.request_heads.learn(head, request.again())
 
     def on_body(self, data: bytes) -> None:
         if self.request is not None:

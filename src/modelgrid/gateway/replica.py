@@ -102,8 +102,7 @@ class ReplicaEntry:
             self.aside_until = inf
         unread = prompt.size
         if unread:
-            unread -= self.prefixes.known(prompt.blocks)
-            self.prefixes.learn(prompt.blocks)
+            unread -= self.prefixes.learn(prompt.blocks)
         self.load += unread + 1
         return unread
 
@@ -118,7 +117,7 @@ class ReplicaEntry:
         self.load -= unread + 1
         if self.aside_until == inf:
             self.aside_until = self.breaker.aside_until
-        if self._line:
+        if self._line.waiting:
             self._line.advance()
 
     def answered(self, status: int, *, probe: bool) -> None:

@@ -108,7 +108,7 @@ class Request:
         other.grant = self.grant
         other.endpoint = self.endpoint
         other.form = self.form
-        other.headers = [b"".join(self.headers)]
+        other.headers = self.headers if len(self.headers) == 1 else [b"".join(self.headers)]
         return other
 
     def head_for(self, host_header: bytes, request_id: bytes, length: int) -> bytes:

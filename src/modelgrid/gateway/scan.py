@@ -15,6 +15,9 @@ class BadBody(Exception):
 
 
 _NONE = msgspec.Raw(b"")
+_NULL = msgspec.Raw(b"null")
+_MOST_DIGITS = 15
+"""Of a number of tokens: more is none that an engine takes."""
 
 
 class Fields(msgspec.Struct):
@@ -32,6 +35,19 @@ class Fields(msgspec.Struct):
     """Of the Responses API; stands before the input."""
     cache_salt: msgspec.Raw = _NONE
     """Of vLLM: requests share its prefix cache only when they have the same."""
+    max_completion_tokens: msgspec.Raw = _NONE
+    max_tokens: msgspec.Raw = _NONE
+    max_output_tokens: msgspec.Raw = _NONE
+    """Of the Responses API."""
+
+    @property
+    def answer_tokens(self) -> int:
+        """How long an answer may get; 0 where the body does not say."""
+        told = self.max_completion_tokens or self.max_tokens or self.max_output_tokens
+        if told == _NULL:
+            told = self.max_tokens or self.max_output_tokens
+        digits = bytes(told)
+        return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 0
 
 
 _decode_request = msgspec.json.Decoder(Fields).decode

@@ -121,8 +121,9 @@ class GatewayServer:
             log.info("serving with the saved routing table, generation %d", table.generation)
 
     def _take_table(self, table: RoutingTable) -> None:
+        first = self._core.heard_control_at is None
         self._core.heard_control_at = self._core.loop.time()
-        if self._core.apply(table):
+        if self._core.apply(table, anyhow=first):
             self._save_soon()
             self._announce()
 

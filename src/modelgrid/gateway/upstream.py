@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
-from modelgrid.gateway.heads import AnswerHead, head_of
+from modelgrid.gateway.heads import NOT_AGAIN, AnswerHead, Head, Known, head_of
 from modelgrid.gateway.relay import status_line
 from modelgrid.gateway.timers import NEVER
 
@@ -43,8 +43,8 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a replica. Tells its exchange what comes back, in order, and how it ended."""
 
     __slots__ = (
-        "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done", "_keep_alive", "_length", "_lines",
-        "_parser", "_pool", "_sent", "_socket", "_sse", "_transport", "_until_close", "deadline",
+        "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done", "_keep_alive", "_last", "_length",
+        "_lines", "_parser", "_pool", "_sent", "_socket", "_sse", "_transport", "_until_close", "deadline",
         "exchange", "reused",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.reused = False
         self.deadline = NEVER
+        self._last: Known[AnswerHead] | None = None  # the head that was found last
         self._reset()
 
     def _reset(self) -> None:
@@ -65,7 +66,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sse = False
         self._until_close = False
         self._keep_alive = False
-        self._head: tuple[bytes, int, int] | None = None  # of the bytes being parsed, if it may be learned
+        self._head: Head | None = None  # of the bytes being parsed, if it may be learned
         self._head_done = False
         self._head_bytes = 0
         self._complete = False
@@ -154,15 +155,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _recall(self, exchange: "Exchange", data: bytes) -> bool:
         """Hand over a whole answer whose head is known (see `modelgrid.gateway.heads`); return whether it was one."""
-        self._head = head = head_of(data)
-        if head is None:
+        known = self._last
+        body_at, length = known.again(data) if known is not None else NOT_AGAIN
+        if not body_at:
+            self._head = head = head_of(data)
+            if head is None:
+                return False
+            body_at, length = head.body_at, head.length
+            self._last = known = self._core.answer_heads.find(head.key)
+        answer = known.value if known is not None else None
+        if answer is None or len(data) - body_at != length:
             return False
-        key, body_at, length = head
-        known = self._core.answer_heads.find(key)
-        if known is None or len(data) - body_at != length:
-            return False
-        reusable = known.keep_alive and self._transport.get_write_buffer_size() == 0
-        exchange.answer_whole(self, known, data[body_at:], reusable)
+        reusable = answer.keep_alive and self._transport.get_write_buffer_size() == 0
+        exchange.answer_whole(self, answer, data[body_at:], reusable)
         return True
 
     def eof_received(self) -> bool:
@@ -245,8 +250,8 @@ class UpstreamConnection(asyncio.Protocol):
         bodiless = status in {204, 304}
         self._until_close = not self._chunked and self._length is None and not bodiless
         lines = b"".join(self._lines)
-        if head is not None and status == 200 and self._length == head[2] and not (self._chunked or self._sse):
-            self._core.answer_heads.learn(head[0], AnswerHead(status_line(status) + lines, keep_alive=self._keep_alive))
+        if head is not None and status == 200 and self._length == head.length and not (self._chunked or self._sse):
+            self._core.answer_heads.learn(head, AnswerHead(status_line(status) + lines, keep_alive=self._keep_alive))
         exchange = self.exchange
         if exchange is not None:
             exchange.answer_began(status, lines, 0 if bodiless else self._length, sse=self._sse)
