@@ -139,6 +139,15 @@ def test_randomness(tmp_path: Path) -> None:
     assert {sealing.integer(1) for _ in range(1000)} == {0, 1}
 
 
+def test_what_is_derived_depends_on_key_and_purpose_alone(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    derived = FileSecrets(tmp_path).derive("a")
+    assert len(derived) == 32
+    assert FileSecrets(tmp_path).derive("a") == derived
+    assert FileSecrets(tmp_path).derive("b") != derived
+    assert FileSecrets(tmp_path / "other").derive("a") != derived
+
+
 def test_the_cipher_is_loaded_at_first_use_only(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from modelgrid.adapters.secrets_file import FileSecrets\n"

@@ -16,6 +16,10 @@ class Secrets(Protocol):
         """Return `plaintext` encrypted and authenticated, as printable text. Different at each call."""
         ...
 
+    def derive(self, purpose: str) -> bytes:
+        """Return 256 bits that belong to `purpose`: the same at each call, kept nowhere, of no use to find the key."""
+        ...
+
     def unseal(self, sealed: str) -> str:
         """Return the plain text. Raises `InvalidInput` when it was sealed by another state directory."""
         ...

@@ -13,8 +13,7 @@ from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 
-KEY_SETTING = "audit.key"
-KEY_BITS = 256
+KEY_PURPOSE = "audit"
 REPEAT_SECONDS = 60.0
 """The same refusal from the same address is recorded no oftener, so that guessing does not fill the disk."""
 REPEATED_STATUSES = frozenset({401, 403, 429})
@@ -50,11 +49,7 @@ class AuditService:
         """The newest entry that this process has written."""
 
     async def load(self) -> None:
-        known = (await self._store.settings([KEY_SETTING])).get(KEY_SETTING)
-        if known is None:
-            known = self._secrets.seal(self._secrets.token(KEY_BITS))
-            await self._store.put_setting(KEY_SETTING, known)
-        self._key = self._secrets.unseal(known).encode()
+        self._key = await asyncio.to_thread(self._secrets.derive, KEY_PURPOSE)
 
     async def record(self, *, who: str, kind: str, source: str, action: str, target: str, status: int) -> None:
         """Write an entry; return when it is durable. Never raises: what the store does not take now is logged, kept in

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hmac
 import secrets
 import threading
 from pathlib import Path
@@ -22,10 +23,10 @@ _NONCE_BYTES = 12
 
 
 class FileSecrets(Secrets):
-    """Seals with the key in `<state directory>/secret.key`, which is made at the first `seal` or `unseal`.
+    """Seals with the key in `<state directory>/secret.key`, which is made at the first `seal`, `unseal` or `derive`.
 
-    Calls block for microseconds, the first `seal` or `unseal` for the reading of a small file. Safe to use from
-    several threads. The first of those calls raises `InvalidConfig` when the key file is not usable."""
+    Calls block for microseconds, `derive` and the first `seal` or `unseal` for the reading of a small file. Safe to use
+    from several threads. `derive` and the first of the others raise `InvalidConfig` when the key file is not usable."""
 
     def __init__(self, state_directory: Path) -> None:
         self._path = state_directory / KEY_FILE
@@ -58,10 +59,14 @@ class FileSecrets(Secrets):
             ) from error
         return opened.decode()
 
+    def derive(self, purpose: str) -> bytes:
+        # HKDF-Expand (RFC 5869) for one block; the key is random, which is what its first half would see to.
+        return hmac.digest(load_or_create(self._path), purpose.encode() + b"\x01", "sha256")
+
     def _open_cipher(self) -> "AESGCM":
         with self._lock:
             if self._cipher is None:
-                # Imported at first use: loading OpenSSL takes longer than the rest of a warm start's reads.
+                # Imported at first use: OpenSSL takes 10 MiB, and longer than the rest of a warm start's reads.
                 from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
                 self._cipher = AESGCM(load_or_create(self._path))
