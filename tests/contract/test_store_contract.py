@@ -383,7 +383,7 @@ async def test_a_changed_password_ends_the_sessions_of_its_user_alone(store: Sql
     assert [kept.user for kept in await store.sessions()] == ["zoë"]
 
 
-async def test_a_database_of_the_first_schema_is_migrated(url: str) -> None:
+def _make_first_schema(url: str) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -398,6 +398,10 @@ async def test_a_database_of_the_first_schema_is_migrated(url: str) -> None:
         command.upgrade(config, "0001")
         connection.commit()
     engine.dispose()
+
+
+async def test_a_database_of_the_first_schema_is_migrated(url: str) -> None:
+    _make_first_schema(url)
     _sql(url, "INSERT INTO settings (name, value) VALUES ('owner', '1')")
     store = await open_store(url)
     assert await store.settings(["owner"]) == {"owner": "1"}
@@ -520,7 +524,8 @@ async def test_rows_of_an_older_version_are_read(url: str) -> None:
     await store.close()
 
 
-async def test_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
+@pytest.mark.parametrize("migrated", [False, True])
+async def test_the_tables_are_those_that_the_code_uses(url: str, *, migrated: bool) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.config import Config
     from alembic.migration import MigrationContext
@@ -533,6 +538,8 @@ async def test_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     assert ScriptDirectory.from_config(config).get_heads() == [SCHEMA_VERSION]
+    if migrated:
+        _make_first_schema(url)
     store = await open_store(url)
     await store.close()
     engine = make_engine(url)
@@ -541,11 +548,22 @@ async def test_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
             connection, opts={"compare_type": True, "target_metadata": metadata, "version_table": VERSION_TABLE}
         )
         assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == SCHEMA_VERSION
     engine.dispose()
 
 
-async def test_a_warm_start_loads_no_migration_tool(url: str) -> None:
-    await (await open_store(url)).close()
+async def test_tables_of_somebody_else_are_not_taken_over(url: str) -> None:
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    _sql(url, "CREATE TABLE settings (name VARCHAR PRIMARY KEY)")
+    with pytest.raises(InvalidConfig, match="settings"):
+        await open_store(url)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_start_loads_no_migration_tool(url: str, *, warm: bool) -> None:
+    if warm:
+        await (await open_store(url)).close()
     code = (
         "import asyncio, sys\n"
         "from modelgrid.adapters.store_sql import open_store\n"
