@@ -220,7 +220,7 @@ def test_two_mounts_on_one_target_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8000", "https://gpu-1.example.com", "http://[::1]:8000", "http://h/v"]
+    "url", ["http://127.0.0.1:8000", "http://gpu-1.example.com", "http://[::1]:8000", "http://h/", "http://h:1/v1"]
 )
 def test_urls(url: str) -> None:
     check_url(url)
@@ -231,6 +231,7 @@ def test_urls(url: str) -> None:
     [
         "", "127.0.0.1:8000", "ftp://h", "file:///etc", "http://", "http://user:secret@h", "http://h?x=1", "http://h#x",
         "http://h:99999", "http://h:0", "http://h h", "http://h\n", "http://[::1", "http://h\\@evil", "javascript:x",
+        "https://h", "http://h/v", "http://h/v1/models",
     ],
 )  # fmt: skip
 def test_what_is_no_base_url_is_refused(url: str) -> None:

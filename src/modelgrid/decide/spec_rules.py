@@ -316,9 +316,9 @@ def check_mounts(mounts: Iterable[Mount], *, path: str = "mounts") -> None:
 
 
 def check_url(url: str, *, path: str = "url") -> None:
-    """Raise `InvalidInput` unless `url` is the base URL of an HTTP server: no credentials, query or fragment."""
-    expected = "a base URL: http://host[:port] or https://host[:port]"
-    fix = "Use a URL such as http://127.0.0.1:8000."
+    """Raise `InvalidInput` unless `url` is the base URL of an engine: plain HTTP, no path but `/v1`, no credentials."""
+    expected = "a base URL: http://host[:port]"
+    fix = "Use a URL such as http://127.0.0.1:8000. An engine behind TLS or below a path needs a proxy here before it."
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -326,7 +326,8 @@ def check_url(url: str, *, path: str = "url") -> None:
         _refuse(path, url[:200], expected, fix)
     clean = len(url) <= 2048 and url.isascii() and not any(c.isspace() for c in url) and not _has_control(url)
     plain = not (parts.username or parts.password or parts.query or parts.fragment or "?" in url or "#" in url)
-    if not (clean and plain and parts.scheme in {"http", "https"} and parts.hostname) or port == 0 or "\\" in url:
+    base = parts.path.rstrip("/") in {"", "/v1"}
+    if not (clean and plain and base and parts.scheme == "http" and parts.hostname) or port == 0 or "\\" in url:
         _refuse(path, url[:200] if plain else "a URL with credentials, a query or a fragment", expected, fix)
 
 

@@ -28,7 +28,11 @@ class Scraper:
         self._registry = registry
         self._clock = clock
         self.figures: dict[DeploymentId, EngineFigures] = {}
-        self._client = httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_SECONDS)
+        self._client = httpx.AsyncClient(
+            trust_env=False,
+            verify=False,  # noqa: S501  as in `ReadinessProbe`
+            timeout=TIMEOUT_SECONDS,
+        )
         self._under_way: dict[DeploymentId, asyncio.Task[None]] = {}
         self._listeners: list[Callable[[DeploymentId], None]] = []
 
