@@ -1,7 +1,4 @@
-"""The control process: the only module that may import every floor.
-
-`python -m modelgrid.daemon --config FILE --state-dir DIR --socket FD` is started by the supervisor.
-"""
+"""The control process: the only module that may import every floor. `modelgrid.control` starts it."""
 
 import argparse
 import asyncio
@@ -60,7 +57,7 @@ log = structlog.get_logger()
 
 
 def parse(argv: Sequence[str]) -> Arguments:
-    parser = argparse.ArgumentParser(prog="python -m modelgrid.daemon", description="The control process of ModelGrid.")
+    parser = argparse.ArgumentParser(prog="python -m modelgrid.control", description="The control process.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--state-url", help="Database of the state; default: SQLite in the state directory.")
@@ -310,7 +307,3 @@ def main() -> None:
     except ModelGridError as error:
         sys.stderr.write(f"modelgrid: {error}\n")
         sys.exit(error.exit_code)
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,7 @@ class BareControl:
     def start(self) -> float:
         """Start it; return the seconds until it answered."""
         began = time.monotonic()
-        argv = [sys.executable, "-m", "modelgrid.daemon", "--config", str(self.config)]
+        argv = [sys.executable, "-m", "modelgrid.control", "--config", str(self.config)]
         argv += ["--state-dir", str(self.state_dir), "--socket", str(self.socket.fileno())]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

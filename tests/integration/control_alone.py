@@ -39,7 +39,7 @@ def control_alone(folder: Path, config: Mapping[str, Any] | None = None) -> Iter
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         arguments = ["--config", str(path), "--state-dir", str(state), "--socket", str(listening.fileno())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "modelgrid.daemon", *arguments],
+            [sys.executable, "-m", "modelgrid.control", *arguments],
             pass_fds=[listening.fileno()],
             stdin=subprocess.DEVNULL,
             stderr=output,

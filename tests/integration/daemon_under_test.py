@@ -213,7 +213,7 @@ class DaemonUnderTest:
         return self._children("modelgrid.gateway")
 
     def _control(self) -> int | None:
-        return next(iter(self._children("modelgrid.daemon")), None)
+        return next(iter(self._children("modelgrid.control")), None)
 
     def _children(self, module: str) -> list[int]:
         found = []

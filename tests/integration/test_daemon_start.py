@@ -15,7 +15,7 @@ import pytest
 from daemon_under_test import MODELGRID, SMALL, START_SECONDS, DaemonUnderTest, wait_until
 
 NewDaemon = Callable[..., DaemonUnderTest]
-RSS_LIMIT = 150 * 1024**2
+RSS_LIMIT = 150 * 1000**2
 
 
 def banner_of(daemon: DaemonUnderTest) -> str:

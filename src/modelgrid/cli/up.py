@@ -59,7 +59,7 @@ def make_plan(
     board = f"board-{api.workers}"  # its records have room for so many
     places = ["--config", str(config_path), "--state-dir", str(state_dir)]
     places += ["--state-url", state_url] if state_url else []
-    control = [python, "-m", "modelgrid.daemon", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
+    control = [python, "-m", "modelgrid.control", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
     listen = [
         Listen(name="api", host=api.host, port=api.port, count=api.workers),
         Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
