@@ -94,7 +94,7 @@ screenshots: console-check browser ## Write docs/images of every view of the con
 soak: setup-dev ## Half an hour of mixed load with kills on one gateway; SOAK_SECONDS=1800
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -q -s --timeout 7200 tests/faults/test_gateway_soak.py
 
-docs: setup ## Write docs/reference anew from the code
+docs: setup ## Write docs/reference and the calls of the Python client anew from the code
 	@$(BIN)/python docs/generate.py
 
 lock: ## Renew the pinned versions (needs uv)

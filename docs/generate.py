@@ -1,5 +1,5 @@
 """Writes `docs/reference` from the code: the command line, config.json, the console API, the known engine failures;
-and the index of `docs/decisions`.
+the index of `docs/decisions`; and the generated half of `modelgrid.client`.
 
     .venv/bin/python docs/generate.py
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import typer
+from generate_client import modules
 
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
@@ -41,6 +42,15 @@ def pages() -> dict[Path, str]:
         REFERENCE / "diagnoses.md": diagnoses_page(),
         DECISIONS / "README.md": decisions_page(),
     }
+
+
+def client() -> dict[Path, str]:
+    """Return the text of each generated module of `modelgrid.client` by its path."""
+    return modules(_document())
+
+
+def _document() -> dict[str, Any]:
+    return create_app(cast("Services", None), "").openapi()
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -244,7 +254,7 @@ def _bounds(value: Mapping[str, Any]) -> str:
 
 def api_page() -> str:
     """Return the routes of the console API with their parameters and request bodies."""
-    document = create_app(cast("Services", None), "").openapi()
+    document = _document()
     schemas = document["components"]["schemas"]
     out = [
         MADE,
@@ -351,7 +361,12 @@ def decisions_page() -> str:
 
 
 def main() -> None:
-    for path, text in pages().items():
+    _write(client())  # the command line, which the pages are made from, needs it
+    _write(pages())
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    for path, text in texts.items():
         path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)

@@ -79,7 +79,7 @@ def main() -> None:
         daemon.start()
         for model, replicas in zip(RUNNING, (2, 1, 1), strict=True):
             daemon.run(model, replicas=replicas)
-        daemon.client.ensure(TOO_LARGE, {"replicas": 1})
+        daemon.client.put_target(TOO_LARGE, {"replicas": 1})
         ended = threading.Event()
         with ThreadPoolExecutor(TALKERS) as talkers:
             for number in range(TALKERS):

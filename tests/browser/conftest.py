@@ -44,7 +44,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterat
         first_login(page, one_time_password(daemon.state_dir))
         page.context.close()
         daemon.run(SMALL)
-        daemon.client.ensure("meta-llama/Llama-3.3-70B-Instruct", {"replicas": 1})
+        daemon.client.put_target("meta-llama/Llama-3.3-70B-Instruct", {"replicas": 1})
         yield daemon
         daemon.clear()
         assert daemon.stop() == 0, daemon.words()

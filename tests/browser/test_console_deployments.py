@@ -45,7 +45,7 @@ def test_the_log_of_a_running_one_is_in_its_drawer(page: Page) -> None:
 
 def test_stopped_started_removed_and_remembered(page: Page, fleet: DaemonUnderTest) -> None:
     """Runs last: the others need what it removes."""
-    (one,) = [item for item in fleet.client.deployments() if item["model"] == SMALL]
+    (one,) = [item for item in fleet.client.list_deployments()["items"] if item["model"] == SMALL]
     row = page.get_by_role("row").filter(has_text=one["id"])
 
     def choose(action: str) -> None:

@@ -35,10 +35,10 @@ def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUn
     page.get_by_label("Replicas").fill("2")
     page.locator("mg-scale-dialog").get_by_role("button", name="Scale").click()
     expect(target.get_by_text("as desired")).to_be_visible()
-    (scaled,) = [item for item in fleet.client.targets() if item["model"] == CHOSEN]
+    (scaled,) = [item for item in fleet.client.list_targets()["items"] if item["model"] == CHOSEN]
     assert (scaled["replicas"], scaled["spec"]["context"]) == (2, 32768)  # the settings stayed
     page.goto("/cluster/placements")
     expect(page.get_by_role("row").filter(has_text=CHOSEN).get_by_text("Running", exact=True)).to_have_count(2)
-    fleet.client.clear(CHOSEN)
+    fleet.client.delete_target(CHOSEN)
     seen.nothing()
     page.context.close()

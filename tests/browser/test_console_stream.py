@@ -32,7 +32,7 @@ def test_a_restart_of_control_loses_and_doubles_nothing(chromium: Browser, fleet
 
     fleet.wait_new_control(fleet.kill_control())
     fleet.forget_client()
-    fleet.client.ensure(SMALL, {"replicas": 2})
+    fleet.client.put_target(SMALL, {"replicas": 2})
     expect(page.locator("mg-overview-stats mg-table[label=deployments] tbody tr")).to_have_count(len(wanted) + 1)
     live(page)
     assert deployments(page) == sorted(item["id"] for item in fleet.deployments())
@@ -49,10 +49,10 @@ def test_ten_tabs_live_on_one_connection(chromium: Browser, fleet: DaemonUnderTe
     for page in pages:
         live(page)
     before = len(fleet.deployments())
-    fleet.client.ensure("Qwen/Qwen3-0.6B", {"replicas": 1})
+    fleet.client.put_target("Qwen/Qwen3-0.6B", {"replicas": 1})
     for page in pages:
         expect(page.locator("mg-overview-stats mg-table[label=deployments] tbody tr")).to_have_count(before + 1)
-    fleet.client.clear("Qwen/Qwen3-0.6B")
+    fleet.client.delete_target("Qwen/Qwen3-0.6B")
     first.context.close()
 
 
@@ -64,12 +64,12 @@ def test_a_pause_freezes_what_is_shown_and_says_how_much_waits(chromium: Browser
     expect(rows).to_have_count(len(fleet.deployments()))
     shown = rows.count()
     page.get_by_role("button", name="Pause live data").click()
-    fleet.client.ensure("Qwen/Qwen3-1.7B", {"replicas": 1})
+    fleet.client.put_target("Qwen/Qwen3-1.7B", {"replicas": 1})
     expect(page.get_by_text(re.compile(r"\d+ changes wait\."))).to_be_visible()
     expect(rows).to_have_count(shown)
     page.get_by_role("button", name="Resume", exact=True).click()
     expect(rows).to_have_count(shown + 1)
-    fleet.client.clear("Qwen/Qwen3-1.7B")
+    fleet.client.delete_target("Qwen/Qwen3-1.7B")
     page.context.close()
 
 

@@ -22,7 +22,8 @@ from engines_bed import VllmInfo
 from modelgrid.adapters.runtime_docker.runtime import DockerRuntime
 from modelgrid.adapters.runtime_process.runtime import ProcessRuntime
 from modelgrid.adapters.store_sql import open_store
-from modelgrid.client.http import ENDPOINT_FILE, ModelGridClient, local_client
+from modelgrid.client.http import ModelGridClient, local_client
+from modelgrid.config.paths import ENDPOINT_FILE
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.ports.runtime import Runtime
@@ -213,17 +214,17 @@ class EngineDaemon:
 
     def deployment(self, name: str) -> dict[str, Any]:
         with self.client() as client:
-            return client.deployment(name)
+            return client.show_deployment(name)
 
     def deployment_of(self, model: str) -> dict[str, Any]:
         """Return the one deployment of a model."""
         with self.client() as client:
-            (item,) = client.deployments(model=model)
-            return client.deployment(item["id"])
+            (item,) = client.list_deployments(model=model)["items"]
+            return client.show_deployment(item["id"])
 
     def events(self, deployment: str) -> list[dict[str, Any]]:
         with self.client() as client:
-            items: list[dict[str, Any]] = client.events(deployment)["items"]
+            items: list[dict[str, Any]] = client.deployment_events(deployment)["items"]
             return items
 
     def wait_for(
@@ -244,8 +245,8 @@ class EngineDaemon:
     def story(self, deployment: str) -> str:
         """Return all there is to know, for a failed test."""
         with self.client() as client:
-            item = client.deployment(deployment)
-            lines = [line["text"] for line in client.logs(deployment, tail=40)["items"]]
+            item = client.show_deployment(deployment)
+            lines = [line["text"] for line in client.deployment_logs(deployment, tail=40)["items"]]
         told = [f"{event['kind']}: {event['message']}" for event in self.events(deployment)]
         facts = {name: item[name] for name in ("state", "reason", "trouble", "phase", "attempt", "engine_id")}
         return "\n".join([str(facts), *told, *lines, self.log_tail()])

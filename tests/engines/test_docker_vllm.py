@@ -319,7 +319,7 @@ def _healed(fleet: Fleet, before: dict[str, Any], container: dict[str, Any], eve
 
 def _ids(made: EngineDaemon, model: str = "modelgrid-test/tiny") -> list[str]:
     with made.client() as client:
-        return [item["id"] for item in client.deployments(model=model)]
+        return [item["id"] for item in client.list_deployments(model=model)["items"]]
 
 
 def _begun(pull: dict[str, Any]) -> list[dict[str, Any]]:

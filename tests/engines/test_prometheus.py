@@ -20,8 +20,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
     debian_packages({"promtool": "prometheus"})
     found = DaemonUnderTest(tmp_path_factory.mktemp("prometheus"), {"api": {"workers": 2}})
     found.start()
-    found.client.ensure(SMALL, {"replicas": 1})
-    wait_until("it runs", lambda: found.client.deployments(state="running"))
+    found.client.put_target(SMALL, {"replicas": 1})
+    wait_until("it runs", lambda: found.client.list_deployments(state="running")["items"])
     with found.openai() as client:
         client.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "Hi"}])
     wait_until("engines are on the page", lambda: "modelgrid_engine_up{" in page(found))

@@ -83,9 +83,9 @@ def test_a_daemon_goes_on_as_before(new_daemon: Callable[..., DaemonUnderTest], 
     engines, gateways = daemon.engine_pids(), daemon.gateway_pids
     for replicas, shift in ((2, HOUR), (3, -HOUR)):
         clock.shift(shift)
-        created = daemon.client.generate_api_key(f"at {shift}")["created_at"]
+        created = daemon.client.generate_api_key({"label": f"at {shift}"})["created_at"]
         assert abs(created - time.time() - shift) < 60, "the daemon lives in that time"
-        daemon.client.ensure(SMALL, {"replicas": replicas})
+        daemon.client.put_target(SMALL, {"replicas": replicas})
         found = daemon.wait_for({"running": replicas}, target=SMALL)
         assert {item["attempt"] for item in found} == {1}, "nothing was started anew"
         daemon.wait_routed(SMALL)

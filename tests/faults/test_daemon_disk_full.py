@@ -57,7 +57,7 @@ def test_a_full_disk_stops_changes_and_nothing_else(
 ) -> None:
     (item,) = daemon.run()
     control, gateways, engines = daemon.control_pid, daemon.gateway_pids, daemon.engine_pids()
-    known = {key["id"] for key in daemon.client.api_keys()}
+    known = {key["id"] for key in daemon.client.list_api_keys()["items"]}
     ballast = fill(daemon.state_dir)
     refused = None
     for number in range(2000):
@@ -94,16 +94,16 @@ def test_a_full_disk_stops_changes_and_nothing_else(
     with daemon.openai() as client:
         for _ in range(3):
             assert client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=2).choices
-    assert {key["id"] for key in daemon.client.api_keys()} == known, "what was refused is not there"
+    assert {key["id"] for key in daemon.client.list_api_keys()["items"]} == known, "what was refused is not there"
     assert daemon.deployments(SMALL)[0]["state"] == "running"
-    assert daemon.client.config()["config"]["api"]["rateLimit"] is None
+    assert daemon.client.show_config()["config"]["api"]["rateLimit"] is None
     assert [path.name for path in daemon.folder.glob("*config.json*")] == ["config.json"]
     # The gateway's reports come once a second and say when keys were used, which cannot be written now.
     wait_until("a report was refused", lambda: "not taken over" in daemon.log.read_text(), 20)
     assert (daemon.control_pid, daemon.gateway_pids, daemon.engine_pids()) == (control, gateways, engines)
 
     ballast.unlink()
-    daemon.client.ensure(SMALL, {"replicas": 2})
+    daemon.client.put_target(SMALL, {"replicas": 2})
     daemon.wait_for({"running": 2}, target=SMALL)
     daemon.clear()
     assert daemon.control_pid == control, "it healed without a restart"

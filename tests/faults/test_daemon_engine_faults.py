@@ -17,7 +17,7 @@ NewDaemon = Callable[..., DaemonUnderTest]
 
 
 def kinds_and_messages(daemon: DaemonUnderTest, deployment: str) -> list[tuple[str, str]]:
-    return [(event["kind"], event["message"]) for event in daemon.client.events(deployment)["items"]]
+    return [(event["kind"], event["message"]) for event in daemon.client.deployment_events(deployment)["items"]]
 
 
 def test_a_killed_engine_is_noticed_and_comes_back(new_daemon: NewDaemon) -> None:
@@ -37,9 +37,9 @@ def test_a_killed_engine_is_noticed_and_comes_back(new_daemon: NewDaemon) -> Non
     assert after["id"] == before["id"]
     assert after["attempt"] == 2
     assert daemon.engine_pids()[after["id"]] != pid
-    assert len(daemon.client.deployment(after["id"])["failures"]) == 1
+    assert len(daemon.client.show_deployment(after["id"])["failures"]) == 1
     assert ("exited", "killed by signal 9") in kinds_and_messages(daemon, after["id"])
-    record = daemon.client.history_record(after["id"])
+    record = daemon.client.show_history(after["id"])
     assert any("Application startup complete" in line["text"] for line in record["last_lines"]), (
         "the lines of the engine that died are kept although its deployment lives"
     )
@@ -48,11 +48,11 @@ def test_a_killed_engine_is_noticed_and_comes_back(new_daemon: NewDaemon) -> Non
 def test_an_engine_that_ends_at_load_is_tried_again_with_growing_pauses(new_daemon: NewDaemon) -> None:
     daemon = new_daemon(engines=f"{QUICK_ENGINES} --sim-fault exit-at-load=3")
     daemon.start()
-    daemon.client.ensure(SMALL, {})
+    daemon.client.put_target(SMALL, {})
 
     def failures() -> list[dict[str, Any]]:
         (found,) = daemon.deployments(SMALL) or [None]
-        return daemon.client.deployment(found["id"])["failures"] if found else []
+        return daemon.client.show_deployment(found["id"])["failures"] if found else []
 
     three = wait_until("three failures", lambda: failures() if len(failures()) >= 3 else None, 40, daemon.words)
     ends = [failure["exit"]["at"] for failure in three]
@@ -62,7 +62,7 @@ def test_an_engine_that_ends_at_load_is_tried_again_with_growing_pauses(new_daem
     assert ends[2] - ends[1] >= 3.2
     (seen,) = daemon.wait_for({"restarting": 1}, target=SMALL)
     assert "try 4 of 8" in seen["reason"]
-    daemon.client.remove(seen["id"])
+    daemon.client.remove_deployment(seen["id"])
     wait_until("it is gone while it waits", lambda: not daemon.deployments(SMALL), 10, daemon.words)
     assert daemon.engine_records() == []
 
@@ -74,14 +74,14 @@ def test_an_engine_that_ends_at_load_is_tried_again_with_growing_pauses(new_daem
 def test_a_known_failure_is_diagnosed(new_daemon: NewDaemon, fault: str, code: str, state: str) -> None:
     daemon = new_daemon(engines=f"{QUICK_ENGINES} --sim-fault {fault}")
     daemon.start()
-    daemon.client.ensure(SMALL, {})
+    daemon.client.put_target(SMALL, {})
     seen = wait_until(
         f"it is {state}",
         lambda: [item for item in daemon.deployments(SMALL) if item["state"] == state],
         20,
         daemon.words,
     )[0]
-    (failure,) = daemon.client.deployment(seen["id"])["failures"][:1]
+    (failure,) = daemon.client.show_deployment(seen["id"])["failures"][:1]
     assert failure["diagnosis"]["code"] == code
     assert failure["diagnosis"]["evidence"]
     assert failure["diagnosis"]["cause"] in seen["reason"]
@@ -100,7 +100,7 @@ def test_a_known_failure_is_diagnosed(new_daemon: NewDaemon, fault: str, code: s
             20,
             daemon.words,
         )[0]
-        assert len(daemon.client.deployment(again["id"])["failures"]) == 1
+        assert len(daemon.client.show_deployment(again["id"])["failures"]) == 1
     daemon.clear()
 
 
@@ -114,7 +114,7 @@ def test_an_engine_that_stays_silent_is_not_sent_requests_and_returns(new_daemon
         httpx.post(f"{url}/sim/faults", json={"faults": list(names)}, trust_env=False).raise_for_status()
 
     faults("unhealthy")
-    seen = wait_until("it is unhealthy", lambda: daemon.client.deployment(one["id"])["unhealthy_since"], 20)
+    seen = wait_until("it is unhealthy", lambda: daemon.client.show_deployment(one["id"])["unhealthy_since"], 20)
     assert seen
     assert "unhealthy" in daemon.event_kinds(one["id"])
     faults()

@@ -79,7 +79,7 @@ def nothing_more_happens(daemon: DaemonUnderTest, repeat: Callable[[], object]) 
 
 def test_at_each_step_of_a_start(daemon: DaemonUnderTest, die_at: Callable[..., None]) -> None:
     def ensure() -> object:
-        return daemon.client.ensure(SMALL, {})
+        return daemon.client.put_target(SMALL, {})
 
     for name in ("created", "prepared", "started", "ready"):
         die_at(name, ensure)
@@ -108,20 +108,20 @@ def test_at_each_step_of_a_stop(daemon: DaemonUnderTest, die_at: Callable[..., N
 def test_at_each_step_of_a_removal(daemon: DaemonUnderTest, die_at: Callable[..., None]) -> None:
     for name in ("stopped", "engine_removed", "archived"):
         (found,) = daemon.run()
-        die_at(name, lambda gone=found: daemon.client.remove(gone["id"]))
+        die_at(name, lambda gone=found: daemon.client.remove_deployment(gone["id"]))
         wait_until("it is gone", lambda: not daemon.deployments(SMALL), 30, daemon.words)
-        assert daemon.client.history_record(found["id"])["reason"] == "remove requested by local"
+        assert daemon.client.show_history(found["id"])["reason"] == "remove requested by local"
         assert daemon.event_kinds(found["id"]).count("removed") == 1
-        assert daemon.client.targets() == []
+        assert daemon.client.list_targets()["items"] == []
         wait_until("no engine is left", lambda: not daemon.engine_pids() and not daemon.engine_records(), 20)
         with pytest.raises(NotFound):
-            daemon.client.remove(found["id"])
+            daemon.client.remove_deployment(found["id"])
 
 
 def test_between_a_removal_and_its_target(daemon: DaemonUnderTest, die_at: Callable[..., None]) -> None:
     """Nothing was acknowledged: the instance goes, and the target, which still stands, gets another one."""
     (found,) = daemon.run()
-    die_at("dismissed", lambda: daemon.client.remove(found["id"]))
+    die_at("dismissed", lambda: daemon.client.remove_deployment(found["id"]))
     wait_until(
         "another one runs in its place",
         lambda: [d["id"] for d in daemon.deployments(SMALL) if d["state"] == "running"] not in ([], [found["id"]]),
@@ -144,4 +144,4 @@ def test_around_the_record_of_a_failure(daemon: DaemonUnderTest, die_at: Callabl
             daemon.words,
         )
         the_one(daemon, attempts=(failures + 1,))
-        assert len(daemon.client.deployment(found["id"])["failures"]) == failures, "no failure is counted twice"
+        assert len(daemon.client.show_deployment(found["id"])["failures"]) == failures, "no failure is counted twice"

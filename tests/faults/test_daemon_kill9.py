@@ -100,9 +100,9 @@ class Writer:
         with self.control.client() as client, contextlib.suppress(DaemonUnreachable):
             while not self._stop.is_set():
                 self.next += 1
-                client.ensure(self.model, {"replicas": 0, "context": self.next})
+                client.put_target(self.model, {"replicas": 0, "context": self.next})
                 self.acknowledged = self.next
-                self.keys.add(client.generate_api_key(f"{self.model} {self.next}")["id"])
+                self.keys.add(client.generate_api_key({"label": f"{self.model} {self.next}"})["id"])
 
 
 @pytest.fixture
@@ -130,8 +130,8 @@ def test_killed_control_loses_nothing_acknowledged(control: BareControl, capsys:
             writer.stop()
         ready.append(control.start())
         with control.client() as client:
-            contexts = {target["name"]: target["spec"]["context"] for target in client.targets()}
-            keys = {key["id"] for key in client.api_keys()}
+            contexts = {target["name"]: target["spec"]["context"] for target in client.list_targets()["items"]}
+            keys = {key["id"] for key in client.list_api_keys()["items"]}
         for writer in writers:
             if writer.acknowledged:
                 assert contexts[writer.model] in {writer.acknowledged, writer.next}, "a change in flight may be made"
@@ -158,9 +158,9 @@ def test_cycles_of_starts_and_stops_leak_nothing(
         daemon.start()
 
         def cycle() -> None:
-            daemon.client.ensure(SMALL, {"replicas": 2})
+            daemon.client.put_target(SMALL, {"replicas": 2})
             daemon.wait_for({"running": 2}, target=SMALL)
-            daemon.client.ensure(SMALL, {"replicas": 0})
+            daemon.client.put_target(SMALL, {"replicas": 0})
             wait_until("they are gone", lambda: not daemon.deployments(), 40, daemon.words)
 
         for _ in range(2):

@@ -54,8 +54,8 @@ def test_workers_come_and_go_without_losing_a_request(
             daemon.client.patch_config({"api": {"workers": workers}})
             stream = Stream(daemon, 60)
             restart(daemon, workers)
-            assert daemon.client.config()["pending_restart"] == []
-            assert daemon.client.config()["config"]["api"]["workers"] == workers
+            assert daemon.client.show_config()["pending_restart"] == []
+            assert daemon.client.show_config()["config"]["api"]["workers"] == workers
             assert stream.is_complete()
             seen = steady.answers
             wait_until("requests are answered", lambda more=seen + 10: steady.answers >= more, 30)
@@ -75,8 +75,10 @@ def test_other_addresses_hold_after_it(daemon: DaemonUnderTest) -> None:
     daemon.forget_client()
     daemon.port, daemon.ui_port = port, ui_port
     wait_until("the new addresses answer", daemon.answers, 60, daemon.words)
-    wait_until("the file says what holds", lambda: daemon.client.config()["pending_restart"] == [], 20, daemon.words)
-    assert daemon.client.nodes()[0]["name"] == "new"
+    wait_until(
+        "the file says what holds", lambda: daemon.client.show_config()["pending_restart"] == [], 20, daemon.words
+    )
+    assert daemon.client.list_nodes()["items"][0]["name"] == "new"
     for old in before:
         wait_until("the old ones are closed", lambda port=old: refuses(port), 40, daemon.words)
 
@@ -85,7 +87,7 @@ def test_a_wildcard_takes_over_the_port_of_one_address(daemon: DaemonUnderTest) 
     for host in ("127.0.0.1", "0.0.0.0"):
         daemon.client.patch_config({"api": {"host": host}})
         restart(daemon, 1)
-        assert daemon.client.config()["pending_restart"] == []
+        assert daemon.client.show_config()["pending_restart"] == []
     wait_until("it answers", daemon.answers)
 
 

@@ -55,7 +55,7 @@ def test_killed_control_leaves_the_stream_and_adopts_every_engine(
         )
     assert took <= 10 + 2 * os.getloadavg()[0]
     for deployment in after:
-        lines = five.client.logs(deployment["id"])["items"]
+        lines = five.client.deployment_logs(deployment["id"])["items"]
         assert any("Application startup complete" in line["text"] for line in lines), "logs are taken up again"
 
 
@@ -83,7 +83,7 @@ def test_engines_that_died_while_control_was_away_are_noticed(five: DaemonUnderT
     wait_until("its process is gone", lambda: pid not in five.engine_pids().values())
     os.kill(control, signal.SIGKILL)
     five.wait_new_control(control)
-    wait_until("it is started anew", lambda: five.client.deployment(deployment)["attempt"] == 2, 20, five.words)
+    wait_until("it is started anew", lambda: five.client.show_deployment(deployment)["attempt"] == 2, 20, five.words)
     five.wait_for({"running": 5}, target=SMALL)
     attempts = {item["id"]: item["attempt"] for item in five.deployments(SMALL)}
     assert attempts.pop(deployment) == 2
@@ -100,7 +100,7 @@ def test_draining_deployments_with_fifty_streams_breaks_none(
         streams = [Stream(five, 200) for _ in range(50)]
         drained = {item["id"]: item for item in five.deployments(SMALL)}
         assert set(drained) == old
-        five.client.ensure(SMALL, {"replicas": 5, "context": 4096})
+        five.client.put_target(SMALL, {"replicas": 5, "context": 4096})
         began = time.monotonic()
         complete = [stream.is_complete() for stream in streams]
         took = time.monotonic() - began

@@ -193,7 +193,10 @@ class DaemonUnderTest:
         said = f"{self.output.read_text()}\n{self.log.read_text()[-6000:]}"
         with contextlib.suppress(Exception):
             said += "\n" + json.dumps(
-                [{k: d[k] for k in ("id", "state", "reason", "attempt", "trouble")} for d in self.client.deployments()]
+                [
+                    {k: d[k] for k in ("id", "state", "reason", "attempt", "trouble")}
+                    for d in self.client.list_deployments()["items"]
+                ]
             )
         return said
 
@@ -304,7 +307,7 @@ class DaemonUnderTest:
     def key(self) -> str:
         """An API key that the gateway knows already."""
         if not self._key:
-            self._key = self.client.generate_api_key("tests")["secret"]
+            self._key = self.client.generate_api_key({"label": "tests"})["secret"]
         headers = {"Authorization": f"Bearer {self._key}"}
         wait_until(
             "the gateway knows the key",
@@ -321,7 +324,7 @@ class DaemonUnderTest:
     # deployments
 
     def deployments(self, target: str | None = None) -> list[dict[str, Any]]:
-        found = self.client.deployments()
+        found = self.client.list_deployments()["items"]
         return [item for item in found if target is None or item["target"] == target]
 
     def wait_for(self, states: Mapping[str, int], target: str | None = None, seconds: float = 40.0) -> list[Any]:
@@ -342,7 +345,7 @@ class DaemonUnderTest:
 
     def run(self, model: str = SMALL, **wish: Any) -> list[Any]:
         """Deploy a model and return its deployments when all of them run and the gateway routes to one."""
-        self.client.ensure(model, wish)
+        self.client.put_target(model, wish)
         found = self.wait_for({"running": wish.get("replicas", 1)}, target=model)
         self.wait_routed(model)
         return found
@@ -358,10 +361,10 @@ class DaemonUnderTest:
 
     def clear(self) -> None:
         """Remove every target that may be removed, and wait until nothing of it is left."""
-        for target in self.client.targets():
+        for target in self.client.list_targets()["items"]:
             if target["origin"] != "config":
-                self.client.clear(target["name"])
-        kept = {target["name"] for target in self.client.targets()}
+                self.client.delete_target(target["name"])
+        kept = {target["name"] for target in self.client.list_targets()["items"]}
         wait_until(
             "cleared deployments are gone",
             lambda: all(item["target"] in kept for item in self.deployments()),
@@ -376,7 +379,7 @@ class DaemonUnderTest:
         )
 
     def event_kinds(self, deployment: str) -> list[str]:
-        return [event["kind"] for event in self.client.events(deployment)["items"]]
+        return [event["kind"] for event in self.client.deployment_events(deployment)["items"]]
 
 
 def _status(url: str, headers: Mapping[str, str] | None = None, body: Any = None) -> int:

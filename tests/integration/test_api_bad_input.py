@@ -34,7 +34,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
 def http(daemon: DaemonUnderTest) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=daemon.console_url, headers=daemon.headers, trust_env=False, timeout=30) as client:
         yield client
-    assert [target["name"] for target in daemon.client.targets()] == [], "nothing was half done"
+    assert [target["name"] for target in daemon.client.list_targets()["items"]] == [], "nothing was half done"
 
 
 def put(http: httpx.Client, wish: dict[str, Any], model: str = SMALL, **headers: str) -> httpx.Response:
@@ -88,19 +88,25 @@ def test_a_mount_is_judged_by_its_real_path_when_it_is_asked_for(
 ) -> None:
     wish = {"replicas": 0, "mounts": [{"source": str(daemon.folder / below), "target": "/data"}]}
     if allowed:
-        assert daemon.client.ensure(SMALL, wish)["spec"]["mounts"]
-        daemon.client.clear(SMALL)
+        assert daemon.client.put_target(SMALL, wish)["spec"]["mounts"]
+        daemon.client.delete_target(SMALL)
         return
-    for call in (daemon.client.ensure, daemon.client.preview):
+    for call in (
+        lambda: daemon.client.put_target(SMALL, wish),
+        lambda: daemon.client.preview_target({"model": SMALL, **wish}),
+    ):
         with pytest.raises((LaunchRefused, InvalidInput, ModelGridError)) as refused:
-            call(SMALL, wish)
+            call()
         assert str(Path("allowed") if below == "x" else daemon.folder / below) in refused.value.message
         assert refused.value.fix
-    assert daemon.client.targets() == []
+    assert daemon.client.list_targets()["items"] == []
 
 
 def test_an_unknown_model_comes_with_the_nearest_names(daemon: DaemonUnderTest) -> None:
-    for call in (lambda: daemon.client.ensure("qwen2.5-0.5", {}), lambda: daemon.client.preview("qwen2.5-0.5", {})):
+    for call in (
+        lambda: daemon.client.put_target("qwen2.5-0.5", {}),
+        lambda: daemon.client.preview_target({"model": "qwen2.5-0.5"}),
+    ):
         with pytest.raises(NotFound) as unknown:
             call()
         assert "Did you mean" in unknown.value.fix
@@ -161,24 +167,24 @@ def test_a_query_out_of_range_is_never_a_failure_of_ours(http: httpx.Client, pat
     ids=str,
 )
 def test_a_key_that_cannot_be_made(http: httpx.Client, daemon: DaemonUnderTest, body: dict[str, Any]) -> None:
-    before = daemon.client.api_keys()
+    before = daemon.client.list_api_keys()["items"]
     response = http.post(f"{PREFIX}/apikeys", content=json.dumps(body), headers={"Content-Type": "application/json"})
     assert response.status_code < 500, response.text
     assert "secret" not in response.json() or response.status_code == 201
     if response.status_code != 201:
-        assert daemon.client.api_keys() == before
+        assert daemon.client.list_api_keys()["items"] == before
     assert http.get(f"{PREFIX}/apikeys").status_code == 200, "the list can still be shown"
     assert httpx.get(f"{daemon.api_url}/health", trust_env=False).status_code == 200
 
 
 def test_a_model_that_cannot_fit_waits_and_says_by_how_much(daemon: DaemonUnderTest) -> None:
-    largest = max(daemon.client.catalog()["items"], key=lambda entry: entry["entry"]["parameters"])["id"]
+    largest = max(daemon.client.list_catalog()["items"], key=lambda entry: entry["entry"]["parameters"])["id"]
     wish = {"trust_remote_code": True, "gpu_count": 1}
-    (foreseen,) = daemon.client.preview(largest, wish)["decisions"]
+    (foreseen,) = daemon.client.preview_target({"model": largest, **wish})["decisions"]
     assert foreseen["node"] is None
-    daemon.client.ensure(largest, wish)
+    daemon.client.put_target(largest, wish)
     (pending,) = daemon.wait_for({"pending": 1}, target=largest)
-    assert daemon.client.deployment(pending["id"])["decision"] == foreseen
+    assert daemon.client.show_deployment(pending["id"])["decision"] == foreseen
     assert pending["reason"] == foreseen["summary"]
     by_gpu = {verdict["gpu"]: verdict for verdict in foreseen["verdicts"] if verdict["gpu"]}
     assert set(by_gpu) == {"nvidia-0", "nvidia-1"}
@@ -187,9 +193,9 @@ def test_a_model_that_cannot_fit_waits_and_says_by_how_much(daemon: DaemonUnderT
         assert "GiB" in verdict["reason"]
     assert "unplaced" in daemon.event_kinds(pending["id"])
     assert daemon.client.overview()["deployments"] == {"pending": 1}
-    daemon.client.clear(largest)
+    daemon.client.delete_target(largest)
     wait_until("it is gone", lambda: not daemon.deployments(), 20, daemon.words)
-    assert daemon.client.history_record(pending["id"])["reason"] == "no longer desired"
+    assert daemon.client.show_history(pending["id"])["reason"] == "no longer desired"
 
 
 def test_one_of_two_concurrent_edits_wins(daemon: DaemonUnderTest, http: httpx.Client) -> None:
@@ -201,10 +207,10 @@ def test_one_of_two_concurrent_edits_wins(daemon: DaemonUnderTest, http: httpx.C
     assert stale.status_code == 412
     assert stale.json()["error"]["code"] == "precondition_failed"
     assert put(http, {"replicas": 0}, **{"If-Match": "x"}).status_code == 422
-    assert daemon.client.target(SMALL)["spec"]["context"] == 2048
+    assert daemon.client.show_target(SMALL)["spec"]["context"] == 2048
     gone = http.request("DELETE", f"{PREFIX}/targets/{SMALL}", headers={"If-Match": '"1"'})
     assert gone.status_code == 412
-    daemon.client.clear(SMALL)
+    daemon.client.delete_target(SMALL)
 
 
 def test_a_condition_of_a_node_is_its_status(daemon: DaemonUnderTest, http: httpx.Client) -> None:
@@ -237,30 +243,30 @@ def test_of_many_writers_of_a_target_one_wins_each_revision(daemon: DaemonUnderT
         assert sorted(statuses) == [200] + [412] * 49
         won = answers[statuses.index(200)].json()
         revision += 1
-        shown = daemon.client.target(SMALL)
+        shown = daemon.client.show_target(SMALL)
         assert shown["revision"] == won["revision"] == revision
         assert shown["spec"]["context"] == won["spec"]["context"]
-    daemon.client.clear(SMALL)
+    daemon.client.delete_target(SMALL)
 
 
 def test_secrets_of_an_environment_are_never_shown(daemon: DaemonUnderTest) -> None:
-    daemon.client.ensure(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
+    daemon.client.put_target(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
     (found,) = daemon.wait_for({"running": 1}, target=SMALL)
-    detail = daemon.client.deployment(found["id"])
+    detail = daemon.client.show_deployment(found["id"])
     assert detail["spec"]["env"] == {"HF_TOKEN": "••••••••"}
     pid = daemon.engine_pids()[found["id"]]
     assert b"HF_TOKEN=hf_very-secret-token" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    unchanged = daemon.client.ensure(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
+    unchanged = daemon.client.put_target(SMALL, {"env": {"HF_TOKEN": "hf_very-secret-token"}})
     assert unchanged["revision"] == 1, "the same environment is the same wish"
     everything = [
-        daemon.client.targets(),
-        daemon.client.deployments(),
+        daemon.client.list_targets()["items"],
+        daemon.client.list_deployments()["items"],
         detail,
-        daemon.client.timeline(limit=1000),
-        daemon.client.logs(found["id"]),
+        daemon.client.list_events(limit=1000),
+        daemon.client.deployment_logs(found["id"]),
     ]
     daemon.clear()
-    everything.append(daemon.client.history_record(found["id"]))
+    everything.append(daemon.client.show_history(found["id"]))
     assert "very-secret" not in json.dumps(everything) + daemon.log.read_text()
     for path in daemon.state_dir.rglob("*"):
         if path.is_file():
@@ -270,7 +276,7 @@ def test_secrets_of_an_environment_are_never_shown(daemon: DaemonUnderTest) -> N
 def test_revoking_what_is_not_there(daemon: DaemonUnderTest) -> None:
     with pytest.raises(NotFound):
         daemon.client.revoke_api_key("key-none")
-    one, other = (daemon.client.generate_api_key("twins")["id"] for _ in range(2))
+    one, other = (daemon.client.generate_api_key({"label": "twins"})["id"] for _ in range(2))
     with pytest.raises(NotFound) as ambiguous:
         daemon.client.revoke_api_key("twins")
     assert "2 keys" in ambiguous.value.message
@@ -280,9 +286,9 @@ def test_revoking_what_is_not_there(daemon: DaemonUnderTest) -> None:
 
 def test_a_short_password_is_refused(daemon: DaemonUnderTest) -> None:
     with pytest.raises(InvalidInput):
-        daemon.client.set_password("admin", "short")
+        daemon.client.set_password("admin", {"password": "short"})
     with pytest.raises(NotFound):
-        daemon.client.set_password("nobody", "long enough, surely")
+        daemon.client.set_password("nobody", {"password": "long enough, surely"})
     assert (daemon.state_dir / "initial-password").exists()
-    daemon.client.set_password("admin", "a sentence is good")
+    daemon.client.set_password("admin", {"password": "a sentence is good"})
     assert not (daemon.state_dir / "initial-password").exists()

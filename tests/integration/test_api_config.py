@@ -35,7 +35,7 @@ def http(daemon: DaemonUnderTest) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=daemon.console_url, headers=daemon.headers, trust_env=False, timeout=30) as client:
         yield client
     daemon.config_path.write_text(json.dumps(daemon.config))
-    wait_until("the file is taken over", lambda: not daemon.client.config()["problem"])
+    wait_until("the file is taken over", lambda: not daemon.client.show_config()["problem"])
 
 
 def on_disk(daemon: DaemonUnderTest) -> dict[str, Any]:
@@ -99,16 +99,16 @@ def test_targets_of_the_file_come_and_go_with_it(daemon: DaemonUnderTest, http: 
 
 def test_gpus_are_kept_for_a_model_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:
     http.patch(CONFIG, json={"gpus": {"assignments": {"nvidia-0": "somebody-else"}}}).raise_for_status()
-    assigned = {item["gpu"]["id"]: item["assigned_to"] for item in daemon.client.gpus()["items"]}
+    assigned = {item["gpu"]["id"]: item["assigned_to"] for item in daemon.client.list_gpus()["items"]}
     assert assigned == {"nvidia-0": "somebody-else", "nvidia-1": None}
 
 
 def test_another_catalog_is_read_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:
     assert http.patch(CONFIG, json={"models": {"registryUrl": "http://127.0.0.1:9/x"}}).status_code == 200
-    sources = {item["name"]: item["location"] for item in daemon.client.catalog()["sources"]}
+    sources = {item["name"]: item["location"] for item in daemon.client.list_catalog()["sources"]}
     assert sources["registry"] == "http://127.0.0.1:9/x"
     http.patch(CONFIG, json={"models": {"registryUrl": ""}}).raise_for_status()
-    assert [item["name"] for item in daemon.client.catalog()["sources"]] == ["packaged"]
+    assert [item["name"] for item in daemon.client.list_catalog()["sources"]] == ["packaged"]
 
 
 def test_the_log_level_holds_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:
@@ -151,18 +151,18 @@ def test_a_refusal_says_where(daemon: DaemonUnderTest, http: httpx.Client, patch
 
 
 def test_an_edit_by_hand_is_taken_over_and_never_overwritten(daemon: DaemonUnderTest, http: httpx.Client) -> None:
-    etag = daemon.client.config()["etag"]
+    etag = daemon.client.show_config()["etag"]
     edited = {**daemon.config, "gpus": {**daemon.config["gpus"], "assignments": {"nvidia-1": "mine"}}}
     daemon.config_path.write_text(json.dumps({**edited, "nodeName": "renamed"}))
     wait_until(  # without anybody asking for the configuration
         "the assignment holds",
-        lambda: any(item["assigned_to"] == "mine" for item in daemon.client.gpus()["items"]),
+        lambda: any(item["assigned_to"] == "mine" for item in daemon.client.list_gpus()["items"]),
         10,
         daemon.words,
     )
     assert [item["path"] for item in http.get(CONFIG).json()["pending_restart"]] == ["nodeName"]
     with pytest.raises(PreconditionFailed):
-        daemon.client.patch_config({"api": {"rateLimit": 9}}, etag=etag)
+        daemon.client.patch_config({"api": {"rateLimit": 9}}, if_match=etag)
     daemon.config_path.write_text('{"api": {"port":')
     wait_until("somebody is told", lambda: "last good" in json.dumps(daemon.client.overview()["needs"]), 10)
     shown = http.get(CONFIG).json()

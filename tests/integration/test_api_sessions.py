@@ -20,7 +20,7 @@ def browser(daemon: DaemonUnderTest) -> httpx.Client:
 @pytest.fixture(scope="module")
 def daemon(shared_daemon: DaemonUnderTest) -> DaemonUnderTest:
     """The shared daemon, whose `admin` has chosen a password."""
-    shared_daemon.client.set_password("admin", CHOSEN)
+    shared_daemon.client.set_password("admin", {"password": CHOSEN})
     return shared_daemon
 
 
@@ -132,7 +132,7 @@ def test_a_password_change_ends_the_other_sessions(daemon: DaemonUnderTest, page
         assert page.post("/password", json={"current": CHOSEN, "new": CHOSEN + " 2"}).status_code == 200
         assert other.get("/session").status_code == 401
         assert page.get("/session").status_code == 200
-    daemon.client.set_password("admin", CHOSEN)
+    daemon.client.set_password("admin", {"password": CHOSEN})
     assert page.get("/session").status_code == 401, "the operator's reset ends them, too"
 
 

@@ -59,7 +59,7 @@ def get(daemon: DaemonUnderTest, path: str, **query: Any) -> httpx.Response:
 def test_the_life_of_a_deployment_is_seen_step_by_step(shared_daemon: DaemonUnderTest) -> None:
     with stream(shared_daemon, "deployments,targets,placements") as frames:
         assert frames.next()[0] == "hello"
-        shared_daemon.client.ensure(SMALL, {})
+        shared_daemon.client.put_target(SMALL, {})
         states: list[str] = []
         while "running" not in states:
             data = frames.change("deployments")
@@ -70,7 +70,7 @@ def test_the_life_of_a_deployment_is_seen_step_by_step(shared_daemon: DaemonUnde
         shown = get(shared_daemon, f"/deployments/{name}").json()
         assert data["value"] == {key: shown[key] for key in data["value"]}, "the same as in the REST answer"
         frames.change("targets", lambda d: d["key"] == SMALL and d["value"]["running"] == 1)
-        shared_daemon.client.remove(name)
+        shared_daemon.client.remove_deployment(name)
         gone: set[str] = set()
         while not gone.issuperset({SMALL, name}):  # in either order
             event, data = frames.next()
@@ -78,8 +78,8 @@ def test_the_life_of_a_deployment_is_seen_step_by_step(shared_daemon: DaemonUnde
 
 
 def test_events_of_one_deployment_are_told_with_their_numbers(shared_daemon: DaemonUnderTest) -> None:
-    shared_daemon.client.ensure(SMALL, {})
-    [item] = _until(lambda: shared_daemon.client.target(SMALL)["deployments"])
+    shared_daemon.client.put_target(SMALL, {})
+    [item] = _until(lambda: shared_daemon.client.show_target(SMALL)["deployments"])
     name = item["id"]
     with stream(shared_daemon, f"deployment:{name}") as frames:
         frames.next()
@@ -90,7 +90,7 @@ def test_events_of_one_deployment_are_told_with_their_numbers(shared_daemon: Dae
             told.append(frames.change(f"deployment:{name}")["value"])
         listed = get(shared_daemon, f"/deployments/{name}/events", after=known).json()["items"]
         assert [event for event in told if event["seq"] > known] == listed[: len(told)]
-    shared_daemon.client.remove(name)
+    shared_daemon.client.remove_deployment(name)
 
 
 def _until(look: Callable[[], list[Any]]) -> list[Any]:
@@ -106,8 +106,8 @@ def test_a_snapshot_and_the_stream_from_its_position_make_the_whole(shared_daemo
         warm.next()
         snapshot = get(shared_daemon, "/nodes")
         position = snapshot.headers["x-event-id"]
-        shared_daemon.client.set_node("here", "cordon")
-        shared_daemon.client.set_node("here", "activate")
+        shared_daemon.client.act_on_node("here", "cordon")
+        shared_daemon.client.act_on_node("here", "activate")
         with stream(shared_daemon, "nodes", last_event_id=position) as frames:
             assert frames.next()[0] == "hello"
             frames.change("nodes", lambda d: d["value"]["status"] == "active")
@@ -134,11 +134,11 @@ def test_records_of_the_log_come_by_source_and_level(shared_daemon: DaemonUnderT
         frames.change("config", lambda d: d["value"] == get(shared_daemon, "/config").json())
     with stream(shared_daemon, "logs") as frames:
         frames.next()
-        shared_daemon.client.ensure(SMALL, {})
+        shared_daemon.client.put_target(SMALL, {})
         [record] = frames.change("logs", lambda d: d["key"] == "scheduler")["value"]
         shown = get(shared_daemon, "/logs", source="scheduler").json()["items"]
         assert record in shown
-    shared_daemon.client.clear(SMALL)
+    shared_daemon.client.delete_target(SMALL)
 
 
 def test_gauges_come_by_themselves(shared_daemon: DaemonUnderTest) -> None:

@@ -21,7 +21,7 @@ def bearer(token: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_secret_is_shown_once_and_kept_as_a_digest(http: httpx.Client, shared_daemon: DaemonUnderTest) -> None:
-    made = shared_daemon.client.generate_token("ci")
+    made = shared_daemon.client.generate_token({"label": "ci"})
     assert re.fullmatch(r"mgt-[0-9A-Za-z]{38}", made["secret"])
     assert made["secret"].startswith(made["prefix"])
     assert (made["role"], made["status"], made["created_by"]) == ("viewer", "active", "local")
@@ -34,40 +34,40 @@ def test_a_secret_is_shown_once_and_kept_as_a_digest(http: httpx.Client, shared_
 
 
 def test_a_viewer_reads_and_changes_nothing(http: httpx.Client, shared_daemon: DaemonUnderTest) -> None:
-    viewer = bearer(shared_daemon.client.generate_token("viewer"))
+    viewer = bearer(shared_daemon.client.generate_token({"label": "viewer"}))
     mine = http.get("/session", headers=viewer).json()
     assert (mine["user"], mine["kind"], mine["role"]) == ("token viewer", "token", "viewer")
     assert http.get("/overview", headers=viewer).status_code == 200
     for method, path in (("POST", "/apikeys"), ("DELETE", "/targets/x"), ("GET", "/tokens"), ("GET", "/sessions")):
         refused = http.request(method, path, headers=viewer)
         assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden"), (method, path)
-    assert shared_daemon.client.set_password("admin", "a sentence of my own") is None
-    admin = bearer(shared_daemon.client.generate_token("admin", role="admin"))
+    assert shared_daemon.client.set_password("admin", {"password": "a sentence of my own"}) is None
+    admin = bearer(shared_daemon.client.generate_token({"label": "admin", "role": "admin"}))
     assert http.post("/apikeys", headers=admin, json={"label": "made by a token"}).status_code == 201
     password = http.put("/users/admin/password", headers=admin, json={"password": "another sentence"})
     assert password.status_code == 403, "that is the local operator's alone"
 
 
 def test_a_revoked_or_expired_token_is_refused_at_once(http: httpx.Client, shared_daemon: DaemonUnderTest) -> None:
-    made = shared_daemon.client.generate_token("short", expires_at=time.time() + 0.5)
+    made = shared_daemon.client.generate_token({"label": "short", "expires_at": time.time() + 0.5})
     wait_until("it expires", lambda: http.get("/session", headers=bearer(made)).status_code == 401)
-    other = shared_daemon.client.generate_token("other")
+    other = shared_daemon.client.generate_token({"label": "other"})
     assert http.get("/session", headers=bearer(other)).status_code == 200
     assert shared_daemon.client.revoke_token("other")["status"] == "revoked"
     assert http.get("/session", headers=bearer(other)).status_code == 401
     assert shared_daemon.client.revoke_token(other["id"])["status"] == "revoked", "repeating changes nothing"
-    states = {item["label"]: item["status"] for item in shared_daemon.client.tokens()}
+    states = {item["label"]: item["status"] for item in shared_daemon.client.list_tokens()["items"]}
     assert (states["short"], states["other"]) == ("expired", "revoked")
     gone = http.delete("/tokens/nobody", headers=shared_daemon.headers)
     assert gone.status_code == 404
 
 
 def test_when_a_token_was_last_used_is_known_at_once(http: httpx.Client, shared_daemon: DaemonUnderTest) -> None:
-    made = shared_daemon.client.generate_token("used")
+    made = shared_daemon.client.generate_token({"label": "used"})
     assert made["last_used_at"] is None
     before = time.time()
     assert http.get("/session", headers=bearer(made)).status_code == 200
-    (item,) = (item for item in shared_daemon.client.tokens() if item["label"] == "used")
+    (item,) = (item for item in shared_daemon.client.list_tokens()["items"] if item["label"] == "used")
     assert before <= item["last_used_at"] <= time.time()
 
 

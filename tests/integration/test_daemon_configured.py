@@ -39,8 +39,8 @@ def test_a_container_of_the_file_is_started_and_stopped_only(new_daemon: NewDaem
     assert (item["origin"], item["model"], item["gpus"]) == ("config", SMALL, ["nvidia-1"])
     daemon.wait_routed(SMALL_ALIAS)
     for forbidden in (
-        lambda: daemon.client.remove(item["id"]),
-        lambda: daemon.client.clear("chat"),
+        lambda: daemon.client.remove_deployment(item["id"]),
+        lambda: daemon.client.delete_target("chat"),
     ):
         with pytest.raises(Conflict) as refused:
             forbidden()
@@ -63,8 +63,8 @@ def test_a_container_of_the_file_is_started_and_stopped_only(new_daemon: NewDaem
     daemon.restart()
     wait_until("what left the file is gone", lambda: not daemon.deployments(), 40, daemon.words)
     assert daemon.engine_pids() == {}
-    assert [target["name"] for target in daemon.client.targets()] == ["other"]
-    assert daemon.client.history_record(item["id"])["reason"] == "no longer desired"
+    assert [target["name"] for target in daemon.client.list_targets()["items"]] == ["other"]
+    assert daemon.client.show_history(item["id"])["reason"] == "no longer desired"
 
 
 def test_one_unusable_container_does_not_keep_the_others_from_serving(new_daemon: NewDaemon) -> None:
@@ -80,11 +80,11 @@ def test_one_unusable_container_does_not_keep_the_others_from_serving(new_daemon
     )
     daemon.start()
     daemon.wait_for({"running": 1}, target="good")
-    assert [target["name"] for target in daemon.client.targets()] == ["good"]
+    assert [target["name"] for target in daemon.client.list_targets()["items"]] == ["good"]
     needs = " ".join(daemon.client.overview()["needs"])
     for name in ("bad", "mounted", "no/such-model"):
         assert name in needs
-    failed = [check for check in daemon.client.doctor() if check["result"] == "failed"]
+    failed = [check for check in daemon.client.doctor()["items"] if check["result"] == "failed"]
     assert len(failed) == 3
     assert all(check["fix"] for check in failed)
 
@@ -126,10 +126,10 @@ def test_gpus_are_kept_for_what_they_are_assigned_to(new_daemon: NewDaemon) -> N
     assert small["gpus"] == ["nvidia-1"]
     (other,) = daemon.run(OTHER)
     assert other["gpus"] == ["nvidia-0"]
-    (more,) = daemon.client.preview("Qwen/Qwen2.5-1.5B-Instruct", {"gpus": ["nvidia-0"]})["decisions"]
+    (more,) = daemon.client.preview_target({"model": "Qwen/Qwen2.5-1.5B-Instruct", "gpus": ["nvidia-0"]})["decisions"]
     assert more["node"] is None
     assert any(OTHER in verdict["reason"] for verdict in more["verdicts"])
-    assert {g["gpu"]["id"]: g["assigned_to"] for g in daemon.client.gpus()["items"]}["nvidia-0"] == OTHER
+    assert {g["gpu"]["id"]: g["assigned_to"] for g in daemon.client.list_gpus()["items"]}["nvidia-0"] == OTHER
     daemon.clear()
 
 
@@ -160,16 +160,16 @@ def test_a_request_brings_a_model_of_the_catalog_up_and_waits_for_it(new_daemon:
     assert "GiB" in unfit.value.message, "it says what is missing"
     assert int(unfit.value.response.headers["retry-after"]) >= 1
     assert time.monotonic() - started < 30, "it does not wait for what will not come"
-    daemon.client.clear("deepseek-ai/DeepSeek-V3.1")
+    daemon.client.delete_target("deepseek-ai/DeepSeek-V3.1")
 
-    daemon.client.remove(item["id"])
+    daemon.client.remove_deployment(item["id"])
     wait_until("it is gone", lambda: not daemon.deployments(), 40, daemon.words)
     # Gateways go on telling what was once asked for; that must not bring back what was removed on purpose.
     # The report that tells of another model repeats the first one.
     with pytest.raises(openai.APITimeoutError):
         chat(OTHER, timeout=0.3)
     daemon.wait_for({"running": 1}, target=OTHER)  # the client has gone, the load went on
-    assert [target["name"] for target in daemon.client.targets()] == [OTHER]
+    assert [target["name"] for target in daemon.client.list_targets()["items"]] == [OTHER]
     assert daemon.key == key
     daemon.clear()
 
@@ -189,14 +189,14 @@ def test_a_cordoned_node_takes_nothing_new(new_daemon: NewDaemon) -> None:
     daemon = new_daemon()
     daemon.start()
     (first,) = daemon.run()
-    daemon.client.set_node("here", "cordon")
-    daemon.client.ensure(SMALL, {"replicas": 2})
+    daemon.client.act_on_node("here", "cordon")
+    daemon.client.put_target(SMALL, {"replicas": 2})
     found = daemon.wait_for({"running": 1, "pending": 1}, target=SMALL)
     (pending,) = (item for item in found if item["id"] != first["id"])
     assert "cordoned" in pending["reason"]
     daemon.restart()
     daemon.wait_for({"running": 1, "pending": 1}, target=SMALL)
-    daemon.client.set_node("here", "activate")
+    daemon.client.act_on_node("here", "activate")
     daemon.wait_for({"running": 2}, target=SMALL)
     daemon.clear()
 
@@ -214,14 +214,14 @@ def test_the_state_can_be_in_postgresql(new_daemon: NewDaemon) -> None:
         cluster.restart_immediately()
         wait_until(
             "changes are accepted again",
-            lambda: daemon.client.ensure(SMALL, {"replicas": 1})["replicas"] == 1,
+            lambda: daemon.client.put_target(SMALL, {"replicas": 1})["replicas"] == 1,
             30,
             daemon.words,
         )
-        assert daemon.client.generate_api_key("after the restart")["secret"]
+        assert daemon.client.generate_api_key({"label": "after the restart"})["secret"]
         assert daemon.engine_pids() == engines
-        daemon.client.remove(item["id"])
+        daemon.client.remove_deployment(item["id"])
         wait_until("it is gone", lambda: not daemon.deployments(), 40, daemon.words)
-        assert daemon.client.history_record(item["id"])["reason"] == "remove requested by local"
+        assert daemon.client.show_history(item["id"])["reason"] == "remove requested by local"
         assert not (daemon.state_dir / "state.db").exists()
         assert daemon.stop() == 0, daemon.words()

@@ -28,21 +28,21 @@ def in_order(kinds: list[str], wanted: list[str]) -> bool:
 
 def test_every_step_to_running_is_an_event_with_a_reason(daemon: DaemonUnderTest) -> None:
     (deployment,) = daemon.run()
-    events = daemon.client.events(deployment["id"])["items"]
+    events = daemon.client.deployment_events(deployment["id"])["items"]
     assert in_order(
         [event["kind"] for event in events], ["created", "scheduled", "pulling", "pulled", "started", "ready"]
     )
     assert all(event["message"] for event in events)
     assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
     assert deployment["simulated"] is True
-    detail = daemon.client.deployment(deployment["id"])
+    detail = daemon.client.show_deployment(deployment["id"])
     assert detail["decision"]["need"]["terms"]
     assert detail["gpus"] == list(detail["decision"]["gpus"])
-    (gpu,) = (item for item in daemon.client.gpus()["items"] if deployment["id"] in item["deployments"])
+    (gpu,) = (item for item in daemon.client.list_gpus()["items"] if deployment["id"] in item["deployments"])
     assert gpu["gpu"]["id"] in deployment["gpus"]
 
     def has_started() -> bool:
-        lines = daemon.client.logs(deployment["id"])["items"]
+        lines = daemon.client.deployment_logs(deployment["id"])["items"]
         return any("Application startup complete" in line["text"] for line in lines)
 
     wait_until("the log tells that the engine started", has_started, 10)
@@ -74,7 +74,7 @@ def test_the_openai_sdk_talks_to_it(daemon: DaemonUnderTest) -> None:
 
 
 def test_a_revoked_key_is_refused_within_a_second(daemon: DaemonUnderTest) -> None:
-    key = daemon.client.generate_api_key("short-lived")
+    key = daemon.client.generate_api_key({"label": "short-lived"})
     with daemon.openai() as any_key:
         client = any_key.with_options(api_key=key["secret"])
 
@@ -98,7 +98,7 @@ def test_stop_start_and_restart_keep_the_row_and_count_the_starts(daemon: Daemon
     assert "stop requested by local" in stopped["reason"]
     assert stopped["engine_id"] is None
     assert daemon.engine_pids() == {}
-    assert daemon.client.target(SMALL)["replicas"] == 1, "a stopped one counts, and is not replaced"
+    assert daemon.client.show_target(SMALL)["replicas"] == 1, "a stopped one counts, and is not replaced"
     with daemon.openai() as client, pytest.raises(openai.APIStatusError) as refused:
         client.chat.completions.create(model=SMALL, messages=MESSAGES)
     assert refused.value.status_code == 503
@@ -113,7 +113,7 @@ def test_stop_start_and_restart_keep_the_row_and_count_the_starts(daemon: Daemon
         "it runs again", lambda: [d["attempt"] for d in daemon.deployments(SMALL) if d["state"] == "running"] == [3]
     )
     (pid,) = daemon.engine_pids().values()
-    assert daemon.client.deployment(first["id"])["engine_id"].startswith(f"{pid}:")
+    assert daemon.client.show_deployment(first["id"])["engine_id"].startswith(f"{pid}:")
     kinds = daemon.event_kinds(first["id"])
     stop = ["ready", "stop_requested", "draining", "drained", "stopped"]
     start = ["start_requested", "scheduled", "started", "ready"]
@@ -131,11 +131,11 @@ def test_scaling_adds_and_removes_the_right_ones(daemon: DaemonUnderTest) -> Non
     assert len({item["port"] for item in both}) == 2
     assert [item["attempt"] for item in both] == [1, 1], "no start failed for a port that two were given"
     assert {gpu for item in both for gpu in item["gpus"]} == {"nvidia-0", "nvidia-1"}, "replicas spread"
-    daemon.client.ensure(SMALL, {"replicas": 0})
+    daemon.client.put_target(SMALL, {"replicas": 0})
     wait_until("all are gone", lambda: not daemon.deployments(SMALL), 40, daemon.words)
-    assert daemon.client.target(SMALL)["replicas"] == 0
+    assert daemon.client.show_target(SMALL)["replicas"] == 0
     assert daemon.engine_pids() == {}
-    ended = {record["id"]: record for record in daemon.client.history()}
+    ended = {record["id"]: record for record in daemon.client.list_history()["items"]}
     assert {item["id"] for item in both} <= set(ended)
     assert all("scaled down to 0" in ended[item["id"]]["reason"] for item in both)
 
@@ -149,12 +149,12 @@ def test_replicas_that_start_at_the_same_time_do_not_meet_on_a_port(daemon: Daem
 def test_what_is_removed_leaves_its_reason_its_last_lines_and_its_events(daemon: DaemonUnderTest) -> None:
     (gone,) = daemon.run()
     before = daemon.event_kinds(gone["id"])
-    answer = daemon.client.remove(gone["id"])
+    answer = daemon.client.remove_deployment(gone["id"])
     assert answer["state"] in {"draining", "stopping"}
     wait_until("it is gone", lambda: not daemon.deployments(SMALL), 40, daemon.words)
     with pytest.raises(NotFound):
-        daemon.client.target(SMALL)
-    record = daemon.client.history_record(gone["id"])
+        daemon.client.show_target(SMALL)
+    record = daemon.client.show_history(gone["id"])
     assert record["reason"] == "remove requested by local"
     assert record["by"] == "local"
     assert record["state"] == "stopped"
@@ -162,18 +162,18 @@ def test_what_is_removed_leaves_its_reason_its_last_lines_and_its_events(daemon:
     kinds = daemon.event_kinds(gone["id"])
     assert kinds[: len(before)] == before
     assert in_order(kinds, ["remove_requested", "draining", "drained", "stopped", "removed"])
-    assert daemon.client.logs(gone["id"])["items"], "its lines can still be read by its id"
+    assert daemon.client.deployment_logs(gone["id"])["items"], "its lines can still be read by its id"
     with pytest.raises(NotFound):
-        daemon.client.deployment(gone["id"])
+        daemon.client.show_deployment(gone["id"])
     daemon.restart()
     assert daemon.event_kinds(gone["id"]) == kinds
-    assert daemon.client.history_record(gone["id"]) == record
+    assert daemon.client.show_history(gone["id"]) == record
 
 
 def test_removing_one_of_two_replicas_wants_one_less(daemon: DaemonUnderTest) -> None:
     one, other = daemon.run(replicas=2)
-    daemon.client.remove(one["id"])
-    assert daemon.client.target(SMALL)["replicas"] == 1
+    daemon.client.remove_deployment(one["id"])
+    assert daemon.client.show_target(SMALL)["replicas"] == 1
     wait_until("one is left", lambda: [d["id"] for d in daemon.deployments(SMALL)] == [other["id"]], 40, daemon.words)
     assert daemon.deployments(SMALL)[0]["state"] == "running"
     assert list(daemon.engine_pids()) == [other["id"]]
@@ -187,7 +187,7 @@ def test_removing_twice_or_acting_on_what_leaves_is_no_harm(daemon: DaemonUnderT
     def remove() -> None:
         barrier.wait()
         try:
-            outcomes.append(daemon.client.remove(first["id"])["intent"])
+            outcomes.append(daemon.client.remove_deployment(first["id"])["intent"])
         except NotFound:
             outcomes.append("remove")
 
@@ -201,7 +201,7 @@ def test_removing_twice_or_acting_on_what_leaves_is_no_harm(daemon: DaemonUnderT
         with pytest.raises((Conflict, NotFound)):
             daemon.client.act(first["id"], action)
     wait_until("it is gone", lambda: not daemon.deployments(SMALL), 40, daemon.words)
-    assert daemon.client.targets() == []
+    assert daemon.client.list_targets()["items"] == []
 
 
 def test_a_changed_wish_is_rolled_out_without_an_interruption(daemon: DaemonUnderTest) -> None:
@@ -220,7 +220,7 @@ def test_a_changed_wish_is_rolled_out_without_an_interruption(daemon: DaemonUnde
     thread = threading.Thread(target=ask)
     thread.start()
     try:
-        daemon.client.ensure(SMALL, {"context": 4096})
+        daemon.client.put_target(SMALL, {"context": 4096})
         new = wait_until(
             "the new one has replaced the old",
             lambda: (
@@ -235,11 +235,11 @@ def test_a_changed_wish_is_rolled_out_without_an_interruption(daemon: DaemonUnde
         done.set()
         thread.join()
     assert failures == []
-    assert daemon.client.deployment(new[0]["id"])["spec"]["context"] == 4096
+    assert daemon.client.show_deployment(new[0]["id"])["spec"]["context"] == 4096
 
 
 def test_a_model_that_only_embeds_is_probed_and_routed_as_such(daemon: DaemonUnderTest) -> None:
-    daemon.client.ensure(OTHER, {})
+    daemon.client.put_target(OTHER, {})
     daemon.wait_for({"running": 1}, target=OTHER)
     with daemon.openai() as client:
 

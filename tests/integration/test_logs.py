@@ -20,13 +20,13 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
 
 @pytest.fixture(scope="module")
 def deployment(daemon: DaemonUnderTest) -> str:
-    daemon.client.ensure(SMALL, {"replicas": 1})
-    running = wait_until("it runs", lambda: daemon.client.deployments(state="running"))
+    daemon.client.put_target(SMALL, {"replicas": 1})
+    running = wait_until("it runs", lambda: daemon.client.list_deployments(state="running")["items"])
     return str(running[0]["id"])
 
 
 def records(daemon: DaemonUnderTest, **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = daemon.client.log_records(**{"limit": 5000, **query})["items"]
+    found: list[dict[str, Any]] = daemon.client.list_logs(**{"limit": 5000, **query})["items"]
     return found
 
 
@@ -51,9 +51,9 @@ def test_every_source_speaks_in_one_order(daemon: DaemonUnderTest, deployment: s
 
 
 def test_a_new_record_ends_the_wait(daemon: DaemonUnderTest, deployment: str) -> None:
-    here = daemon.client.log_records(limit=1)["next_after"]
+    here = daemon.client.list_logs(limit=1)["next_after"]
     daemon.client.act(deployment, "restart")
-    page = daemon.client.log_records(source=f"deployment:{deployment}", after=here, wait_seconds=30)
+    page = daemon.client.list_logs(source=f"deployment:{deployment}", after=here, wait=30)
     assert page["items"]
     wait_until("it runs again", lambda: len(starts(daemon, deployment)) == 2)
 
@@ -86,7 +86,7 @@ def test_a_restart_goes_on_where_it_was(daemon: DaemonUnderTest, deployment: str
     before = records(daemon, source=source)
     daemon.stop()
     daemon.start()
-    wait_until("it is taken up again", lambda: daemon.client.deployments(state="running"))
+    wait_until("it is taken up again", lambda: daemon.client.list_deployments(state="running")["items"])
     after = records(daemon, source=source)
     assert after[: len(before)] == before
     assert len({record["seq"] for record in after}) == len(after)

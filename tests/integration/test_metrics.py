@@ -25,8 +25,8 @@ REQUESTS = 6
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest]:
     found = DaemonUnderTest(tmp_path_factory.mktemp("metrics"))
     found.start()
-    found.client.ensure(SMALL, {"replicas": 1})
-    wait_until("it runs", lambda: found.client.deployments(state="running"))
+    found.client.put_target(SMALL, {"replicas": 1})
+    wait_until("it runs", lambda: found.client.list_deployments(state="running")["items"])
     with found.openai() as client:
         for _ in range(REQUESTS):
             client.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "Hi"}])
@@ -49,7 +49,7 @@ def test_traffic_becomes_series(daemon: DaemonUnderTest) -> None:
     wait_until("requests are in the series", lambda: sum(points(daemon, "requests_per_second")) > 0)
     wait_until("and of the model", lambda: sum(points(daemon, "model_output_tokens_per_second", model=SMALL)) > 0)
     assert points(daemon, "model_output_tokens_per_second", model="another") == []
-    (deployment,) = daemon.client.deployments()
+    (deployment,) = daemon.client.list_deployments()["items"]
     wait_until("and of the engine", lambda: sum(points(daemon, "deployment_output_tokens_per_second")) > 0)
     wait_until("and its quantiles", lambda: points(daemon, "deployment_ttft_p99_seconds", deployment=deployment["id"]))
     assert 0 < max(points(daemon, "latency_p95_seconds")) < 60
@@ -63,7 +63,7 @@ def test_traffic_becomes_series(daemon: DaemonUnderTest) -> None:
 
 
 def test_the_present_of_one_deployment(daemon: DaemonUnderTest) -> None:
-    (deployment,) = daemon.client.deployments()
+    (deployment,) = daemon.client.list_deployments()["items"]
     found = wait_until(
         "the engine was read after the requests",
         lambda: (m := ask(daemon, f"/deployments/{deployment['id']}/metrics").json())["latency"]["count"] and m,
@@ -78,7 +78,7 @@ def test_the_present_of_one_deployment(daemon: DaemonUnderTest) -> None:
 
 
 def test_it_is_streamed(daemon: DaemonUnderTest) -> None:
-    (deployment,) = daemon.client.deployments()
+    (deployment,) = daemon.client.list_deployments()["items"]
     token = (daemon.state_dir / "token").read_text().strip()
     topic = f"deployment:{deployment['id']}"
     url = f"{daemon.console_url}/v1/_ui/events"

@@ -115,9 +115,9 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
 
 def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> None:
     client = daemon.client
-    client.set_password("admin", CHOSEN)
-    viewer = client.generate_token("eyes")
-    key = client.generate_api_key("ci")
+    client.set_password("admin", {"password": CHOSEN})
+    viewer = client.generate_token({"label": "eyes"})
+    key = client.generate_api_key({"label": "ci"})
     base = f"{daemon.console_url}/v1/_ui"
     with httpx.Client(base_url=base, headers={"Origin": daemon.console_url}, trust_env=False, timeout=30) as page:
         page.post("/login", json={"user": "evil\r\nname", "password": "wrong\n"})
@@ -129,7 +129,7 @@ def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> No
         page.get("/tokens", headers={"Authorization": f"Bearer {viewer['secret']}"})
         page.get("/overview", headers={"Authorization": "Bearer mgt-nonsense"})
         page.get("/overview")
-    items = client.audit(limit=20)["items"]
+    items = client.list_audit(limit=20)["items"]
     got = [(item["who"], item["kind"], item["action"], item["status"]) for item in reversed(items)]
     assert got == [
         ("local", "local", "set_password", 204),
@@ -145,9 +145,9 @@ def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> No
         ("anonymous", "", "get", 401),
     ]
     assert all(item["source"] == "127.0.0.1" and item["at"] > 0 for item in items)
-    page_one = client.audit(limit=3, who="admin")
+    page_one = client.list_audit(limit=3, who="admin")
     assert [item["action"] for item in page_one["items"]] == ["logout", "revoke_api_key", "revoke_api_key"]
-    older = client.audit(limit=3, who="admin", before=page_one["next_before"])
+    older = client.list_audit(limit=3, who="admin", before=page_one["next_before"])
     assert [item["action"] for item in older["items"]] == ["login"]
     assert client.verify_audit()["intact"] is True
     written = daemon.log.read_text() + str(items)
@@ -166,8 +166,8 @@ def test_no_route_that_changes_something_goes_unrecorded(daemon: DaemonUnderTest
         for method, operation in methods.items()
         if method != "get" and "restart" not in operation["operationId"]
     ]
-    before = daemon.client.audit(limit=1)["items"][0]["seq"]
+    before = daemon.client.list_audit(limit=1)["items"][0]["seq"]
     for method, path, _ in calls:
         httpx.request(method, base + path, headers=daemon.headers, content="{", trust_env=False, timeout=30)
-    items = [item for item in daemon.client.audit(limit=1000)["items"] if item["seq"] > before]
+    items = [item for item in daemon.client.list_audit(limit=1000)["items"] if item["seq"] > before]
     assert {item["action"] for item in items} == {operation for _, _, operation in calls}

@@ -30,7 +30,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
     config = {"nodeName": "gpu-1", "api": {"uiHosts": ["console.example.org"]}}
     with daemon_in(tmp_path_factory.mktemp("daemon"), config) as running:
         running.start()
-        running.client.set_password("admin", CHOSEN)
+        running.client.set_password("admin", {"password": CHOSEN})
         yield running
         assert running.stop() == 0, running.words()
 
@@ -73,12 +73,12 @@ def said_raw(daemon: DaemonUnderTest, request: bytes) -> bytes:
 def test_a_call_made_by_another_site_changes_nothing(
     daemon: DaemonUnderTest, page: httpx.Client, headers: dict[str, str]
 ) -> None:
-    before = len(daemon.client.api_keys())
+    before = len(daemon.client.list_api_keys()["items"])
     for content_type in ("application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         answer = page.post("/apikeys", content='{"label": "x"}', headers={**headers, "Content-Type": content_type})
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "cross_site"), answer.text
     assert page.post("/logout", headers=headers).status_code == 403
-    assert len(daemon.client.api_keys()) == before
+    assert len(daemon.client.list_api_keys()["items"]) == before
     assert page.get("/session").status_code == 200
 
 

@@ -108,7 +108,9 @@ def test_the_supervisor_needs_the_standard_library_only() -> None:
 
 
 def test_files_stay_short() -> None:
-    lengths = {name_of(module): len(module.read_text().splitlines()) for module in MODULES}
+    """Those that people write: generated ones are as long as what they are made from."""
+    texts = {name_of(module): module.read_text() for module in MODULES}
+    lengths = {name: len(text.splitlines()) for name, text in texts.items() if not text.startswith("# Made by `make")}
     long = {name: lines for name, lines in lengths.items() if lines > MAX_LINES}
     assert long == {}, "split them where they have two reasons to change"
 

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
@@ -45,6 +46,7 @@ each_guide = pytest.mark.parametrize("page", GUIDES, ids=name_of)
 
 @cache
 def generator() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None
@@ -62,6 +64,14 @@ def test_a_generated_page_is_what_the_code_gives(page: str) -> None:
     text = generator().pages()[path]
     written = path.read_text() if path.exists() else ""
     assert written == text, f"docs/{page} has fallen behind the code. Write it anew with: make docs"
+
+
+@pytest.mark.parametrize("module", ["calls.py", "views.py"])
+def test_the_client_is_what_the_document_gives(module: str) -> None:
+    path = ROOT / "src/modelgrid/client" / module
+    text = generator().client()[path]
+    written = path.read_text() if path.exists() else ""
+    assert written == text, f"{path.name} of the client has fallen behind the API. Write it anew with: make docs"
 
 
 def test_every_diagnosis_has_a_row() -> None:

@@ -2,7 +2,7 @@
 
 import getpass
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, print_json, say, status
 from modelgrid.cli.tables import Column, table
 from modelgrid.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import ApiKeyBody
 
 _COLUMNS = (
     Column("id"),
@@ -35,7 +38,7 @@ def register_access(noun: typer.Typer) -> None:
 def list_keys(context: typer.Context, as_json: Json = False) -> None:
     """List API keys."""
     with session_of(context).client() as client:
-        items = client.api_keys()
+        items = client.list_api_keys()["items"]
     if as_json:
         print_json({"items": items})
         return
@@ -69,14 +72,15 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Make an API key and print its secret, this once."""
-    limits: dict[str, Any] = {
+    body: ApiKeyBody = {
+        "label": label,
         "models": model or None,
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "concurrent_requests": concurrent_requests,
     }
     with session_of(context).client() as client:
-        key = client.generate_api_key(label, **limits)
+        key = client.generate_api_key(body)
     if as_json:
         print_json({name: key[name] for name in ("id", "label", "prefix", "secret")})
         return
@@ -124,7 +128,7 @@ def passwd(
     else:
         raise InvalidInput("There is no terminal to ask for the password.", fix="Give it on standard input: --stdin")
     with session_of(context).client() as client:
-        client.set_password(user, password)
+        client.set_password(user, {"password": password})
     if as_json:
         print_json({"user": user, "changed": True})
     else:

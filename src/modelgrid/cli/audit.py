@@ -28,27 +28,37 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Show who did what, newest first, or check the log with --verify (status 1: it was changed)."""
+    if verify:
+        _verify(context, as_json=as_json)
+        return
     with session_of(context).client() as client:
-        answer = client.verify_audit() if verify else client.audit(limit=limit, **({"who": who} if who else {}))
+        answer = client.list_audit(limit=limit, who=who or None)
     if as_json:
         print_json(answer)
-    elif verify:
+        return
+    rows = (
+        [
+            str(item["seq"]),
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"])),
+            item["who"],
+            item["source"],
+            item["action"],
+            item["target"],
+            f"{item['status']}{' × ' + str(item['repeated'] + 1) if item['repeated'] else ''}",
+        ]
+        for item in answer["items"]
+    )
+    table(_COLUMNS, rows, empty="Nothing has been recorded yet.")
+
+
+def _verify(context: typer.Context, *, as_json: bool) -> None:
+    with session_of(context).client() as client:
+        answer = client.verify_audit()
+    if as_json:
+        print_json(answer)
+    else:
         broken = f"Entry {answer['broken_at']} was changed or removed."
         said = f"All {answer['entries']} entries are as they were written. Head: {answer['head'] or 'none'}"
         say(said if answer["intact"] else broken)
-    else:
-        rows = (
-            [
-                str(item["seq"]),
-                time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item["at"])),
-                item["who"],
-                item["source"],
-                item["action"],
-                item["target"],
-                f"{item['status']}{' × ' + str(item['repeated'] + 1) if item['repeated'] else ''}",
-            ]
-            for item in answer["items"]
-        )
-        table(_COLUMNS, rows, empty="Nothing has been recorded yet.")
-    if verify and not answer["intact"]:
+    if not answer["intact"]:
         raise typer.Exit(1)

@@ -1,12 +1,15 @@
 """Shell completion of what the daemon knows. It answers within a second, or not at all."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from modelgrid.cli.session import Session
 from modelgrid.domain.errors import ModelGridError
+
+if TYPE_CHECKING:
+    from modelgrid.client.http import ModelGridClient
 
 PATIENCE_SECONDS = 0.8
 
@@ -25,7 +28,7 @@ def _session(context: typer.Context) -> Session:
     )
 
 
-def _ask(context: typer.Context, incomplete: str, question: Callable[[Any], Candidates]) -> Candidates:
+def _ask(context: typer.Context, incomplete: str, question: "Callable[[ModelGridClient], Candidates]") -> Candidates:
     try:
         with _session(context).client(PATIENCE_SECONDS) as client:
             found = question(client)
@@ -43,7 +46,7 @@ def deployments(context: typer.Context, incomplete: str) -> Candidates:
         incomplete,
         lambda client: [
             (item["id"], f"{item['model']}, {item['state']}")
-            for item in client.deployments()
+            for item in client.list_deployments()["items"]
             if item["id"] not in taken
         ],
     )
@@ -56,7 +59,7 @@ def models(context: typer.Context, incomplete: str) -> Candidates:
         incomplete,
         lambda client: [
             (name, " and ".join(item["capabilities"]) if name == item["id"] else item["id"])
-            for item in client.catalog()["items"]
+            for item in client.list_catalog()["items"]
             for name in (item["id"], *item["aliases"])
         ],
     )
@@ -67,13 +70,17 @@ def gpus(context: typer.Context, incomplete: str) -> Candidates:
     return _ask(
         context,
         incomplete,
-        lambda client: [(item["gpu"]["id"], item["gpu"]["name"]) for item in client.gpus()["items"]],
+        lambda client: [(item["gpu"]["id"], item["gpu"]["name"]) for item in client.list_gpus()["items"]],
     )
 
 
 def nodes(context: typer.Context, incomplete: str) -> Candidates:
     """Names of nodes."""
-    return _ask(context, incomplete, lambda client: [(item["name"], str(item["status"])) for item in client.nodes()])
+    return _ask(
+        context,
+        incomplete,
+        lambda client: [(item["name"], str(item["status"])) for item in client.list_nodes()["items"]],
+    )
 
 
 def api_keys(context: typer.Context, incomplete: str) -> Candidates:
@@ -81,7 +88,9 @@ def api_keys(context: typer.Context, incomplete: str) -> Candidates:
     return _ask(
         context,
         incomplete,
-        lambda client: [(item["id"], item["label"]) for item in client.api_keys() if item["status"] == "active"],
+        lambda client: [
+            (item["id"], item["label"]) for item in client.list_api_keys()["items"] if item["status"] == "active"
+        ],
     )
 
 
@@ -90,5 +99,7 @@ def tokens(context: typer.Context, incomplete: str) -> Candidates:
     return _ask(
         context,
         incomplete,
-        lambda client: [(item["id"], item["label"]) for item in client.tokens() if item["status"] == "active"],
+        lambda client: [
+            (item["id"], item["label"]) for item in client.list_tokens()["items"] if item["status"] == "active"
+        ],
     )

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -56,7 +56,7 @@ def show_config(context: typer.Context, as_json: Json = False) -> None:
 def _resolved(session: Session) -> dict[str, Any]:
     with _daemon_of(session) as daemon:
         if daemon is not None:
-            return dict(daemon.config()["config"])
+            return dict(daemon.show_config()["config"])
     config = load_config(session.config)
     return redacted(config.model_dump(mode="json", by_alias=True))
 
@@ -75,7 +75,7 @@ def _daemon_of(session: Session) -> Iterator["ModelGridClient | None"]:
 def _local(session: Session) -> "ModelGridClient | None":
     try:
         client = session.client(LOCAL_SECONDS)
-        return client if client.config()["path"] == str(session.config.absolute()) else None
+        return client if client.show_config()["path"] == str(session.config.absolute()) else None
     except DaemonUnreachable:
         return None
 
@@ -143,8 +143,10 @@ def set_key(
         say(f"{path} written. It holds from now on.", "green")
 
 
-def _patch(daemon: "ModelGridClient", key: str, value: Any, *, dry_run: bool) -> tuple[Path, list[dict[str, Any]]]:
-    found = daemon.config()
+def _patch(
+    daemon: "ModelGridClient", key: str, value: Any, *, dry_run: bool
+) -> tuple[Path, Sequence[Mapping[str, Any]]]:
+    found = daemon.show_config()
     if value is None and key == NO_REGISTRY[0]:
         value = NO_REGISTRY[1]
     present: Any = found["config"]
@@ -153,11 +155,11 @@ def _patch(daemon: "ModelGridClient", key: str, value: Any, *, dry_run: bool) ->
     if isinstance(value, dict) and isinstance(present, dict):
         value = {**dict.fromkeys(present), **value}  # set, not merged: what is not named goes
     patch = set_value({}, key, value)
-    done = daemon.patch_config(patch, dry_run=dry_run, etag=found["etag"])
+    done = daemon.patch_config(patch, dry_run=dry_run, if_match=found["etag"])
     return Path(found["path"]), done["diff"]
 
 
-def _write(path: Path, key: str, value: Any, text: str, *, dry_run: bool) -> list[dict[str, Any]]:
+def _write(path: Path, key: str, value: Any, text: str, *, dry_run: bool) -> Sequence[Mapping[str, Any]]:
     document = _document(path.name, read_text(path))
     secret = tuple(key.split(".")) in SECRET_PATHS
     changed = dump(set_value(document, key, value))

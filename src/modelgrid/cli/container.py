@@ -1,7 +1,7 @@
 """`modelgrid container …`: deployments, one by one."""
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -17,13 +17,16 @@ from modelgrid.cli.watch import wait_for_state, wait_until_gone
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
 
+if TYPE_CHECKING:
+    from modelgrid.client.views import DeploymentDetail, DeploymentView, Failure
+
 One = Annotated[str, typer.Argument(help="Deployment id, or its beginning.", autocompletion=complete.deployments)]
 Many = Annotated[
     list[str], typer.Argument(help="Deployment ids, or their beginnings.", autocompletion=complete.deployments)
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when it is done; fail when it does not come up.")]
 
-Step = Callable[[ModelGridClient, str], dict[str, Any]]
+Step = Callable[[ModelGridClient, str], "DeploymentView"]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +39,7 @@ def register(app: typer.Typer) -> None:
 def show_one(context: typer.Context, deployment: One, as_json: Json = False) -> None:
     """Show a deployment: its state, configuration, and the decision that placed it."""
     with session_of(context).client() as client:
-        item = client.deployment(deployment)
+        item = client.show_deployment(deployment)
     if as_json:
         print_json(item)
         return
@@ -69,12 +72,12 @@ def show_one(context: typer.Context, deployment: One, as_json: Json = False) -> 
         say(f"\nIts output: modelgrid logs {item['id']}".strip())
 
 
-def _where(item: dict[str, Any]) -> str:
+def _where(item: "DeploymentDetail") -> str:
     place = " ".join([item["node"] or NOTHING, *item["gpus"]])
     return f"{place} (simulated)" if item["simulated"] and item["gpus"] else place
 
 
-def _show_failure(failure: dict[str, Any]) -> None:
+def _show_failure(failure: "Failure") -> None:
     diagnosis, ended = failure["diagnosis"], failure["exit"]
     how = ended["error"] or (f"signal {ended['signal']}" if ended["signal"] else f"exit code {ended['code']}")
     if ended["out_of_memory"]:
@@ -107,8 +110,8 @@ def remove(
 ) -> None:
     """Drain, stop and remove deployments; their targets want one replica less."""
 
-    def step(client: ModelGridClient, deployment: str) -> dict[str, Any]:
-        item = client.remove(deployment)
+    def step(client: ModelGridClient, deployment: str) -> "DeploymentView":
+        item = client.remove_deployment(deployment)
         if wait:
             wait_until_gone(client, item["id"])
         return item
@@ -117,15 +120,15 @@ def remove(
     _each(context, deployments, step, as_json=as_json, told=lambda item: Text(f"{short(item['id'])} {done}"))
 
 
-def _acting(action: str, until: str | None) -> Step:
-    def step(client: ModelGridClient, deployment: str) -> dict[str, Any]:
+def _acting(action: Literal["start", "stop", "restart"], until: str | None) -> Step:
+    def step(client: ModelGridClient, deployment: str) -> "DeploymentView":
         item = client.act(deployment, action)
         return wait_for_state(client, item["id"], until) if until else item
 
     return step
 
 
-def _state_line(item: dict[str, Any]) -> Text:
+def _state_line(item: "DeploymentView") -> Text:
     return status(item["state"]).append(f"  {short(item['id'])}", style="default not dim")
 
 
@@ -135,7 +138,7 @@ def _each(
     step: Step,
     *,
     as_json: bool,
-    told: Callable[[dict[str, Any]], Text] = _state_line,
+    told: "Callable[[DeploymentView], Text]" = _state_line,
 ) -> None:
     """Do `step` to each deployment. One that refuses does not keep the others from it; the worst exit status counts."""
     done, worst = [], 0
@@ -166,7 +169,7 @@ def history(
     """List deployments that ended, with the reason; or show the last lines of one."""
     with session_of(context).client() as client:
         if deployment is not None:
-            record = client.history_record(deployment)
+            record = client.show_history(deployment)
             if as_json:
                 print_json(record)
                 return
@@ -174,7 +177,7 @@ def history(
             for line in record["last_lines"]:
                 show(clean_line(line["text"]))
             return
-        items = client.history(limit=limit)
+        items = client.list_history(limit=limit)["items"]
     if as_json:
         print_json({"items": items})
         return

@@ -1,6 +1,6 @@
 """How a scheduling decision is shown: the need term by term, then each GPU with its reason in numbers."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -8,8 +8,11 @@ from rich.text import Text
 from modelgrid.cli.output import LONGEST_MESSAGE, console, paragraph, print_json, short, show
 from modelgrid.domain.units import format_bytes
 
+if TYPE_CHECKING:
+    from modelgrid.client.views import Decision, Preview
 
-def show_preview(preview: dict[str, Any], *, as_json: bool) -> None:
+
+def show_preview(preview: "Preview", *, as_json: bool) -> None:
     """Print where a wish would land, with every GPU that was looked at."""
     if as_json:
         print_json(preview)
@@ -20,7 +23,7 @@ def show_preview(preview: dict[str, Any], *, as_json: bool) -> None:
         show_decision(decision)
 
 
-def show_decision(decision: dict[str, Any], to: Console = console, *, summary: bool = True) -> None:
+def show_decision(decision: "Decision", to: Console = console, *, summary: bool = True) -> None:
     """Print one scheduling decision; `summary` leads with its one sentence."""
     placed = decision["node"] is not None
     mark, style = ("●", "green") if placed else ("✕", "red")

@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
@@ -14,7 +15,8 @@ from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
 from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
 
-Check = dict[str, str]
+if TYPE_CHECKING:
+    from modelgrid.client.views import Check, Result
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +38,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _show(items: list[Check]) -> None:
+def _show(items: "list[Check]") -> None:
     widest = max(len(short(item["name"])) for item in items)
     for item in items:
         line = status(item["result"])
@@ -56,11 +58,11 @@ def _show(items: list[Check]) -> None:
     show(Text(said, style="red" if counts["failed"] else "yellow" if counts["warning"] else "green"))
 
 
-def _check(name: str, result: str, message: str, fix: str = "") -> Check:
+def _check(name: str, result: "Result", message: str, fix: str = "") -> "Check":
     return {"name": name, "result": result, "message": message, "fix": fix}
 
 
-def _checks(session: Session) -> list[Check]:
+def _checks(session: Session) -> "list[Check]":
     found: list[Check] = []
     config: Config | None = None
     if session.url is None:
@@ -73,7 +75,7 @@ def _checks(session: Session) -> list[Check]:
             found.append(_check("config.json", "ok", f"{session.config} {there}"))
     try:
         with session.client() as client:
-            checks = client.doctor()
+            checks = client.doctor()["items"]
     except DaemonUnreachable as error:
         found.append(_check("daemon", "failed", error.message, error.fix))
         return found if session.url is not None else [*found, *_without_daemon(config)]
@@ -82,7 +84,7 @@ def _checks(session: Session) -> list[Check]:
     return [*found, _check("daemon", "ok", "answers"), *checks]
 
 
-def _without_daemon(config: Config | None) -> list[Check]:
+def _without_daemon(config: Config | None) -> "list[Check]":
     """Check what can be told without a daemon, and what may keep it from starting."""
     found: list[Check] = []
     if config is not None:
@@ -97,7 +99,7 @@ def _without_daemon(config: Config | None) -> list[Check]:
     return found
 
 
-def _port(key: str, host: str, port: int) -> Check:
+def _port(key: str, host: str, port: int) -> "Check":
     """Tell whether the daemon could listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,12 +1,15 @@
 """`modelgrid status` and `modelgrid ps`: the whole at a glance."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelgrid.cli.options import Json, session_of, verbs
 from modelgrid.cli.output import ago, counted, paragraph, print_json, say, status
 from modelgrid.cli.tables import NOTHING, Column, facts, table
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import DeploymentView
 
 _VERDICTS = {
     "healthy": ("●", "bold green"),
@@ -73,7 +76,7 @@ def ps(
 ) -> None:
     """List deployments."""
     with session_of(context).client() as client:
-        items = client.deployments()
+        items = client.list_deployments()["items"]
     if as_json:
         print_json({"items": items})
         return
@@ -90,7 +93,7 @@ def ps(
         say(f"{hidden} stopped; see them with: modelgrid ps --all", "dim")
 
 
-def _row(item: dict[str, Any]) -> list[object]:
+def _row(item: "DeploymentView") -> list[object]:
     gpus = ",".join(item["gpus"]) or NOTHING
     well = item["state"] == "running" and item["unhealthy_since"] is None
     why = item["trouble"] or ("" if well else item["phase"] or item["reason"])

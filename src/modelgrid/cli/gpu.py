@@ -1,6 +1,6 @@
 """`modelgrid gpu …`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -12,6 +12,9 @@ from modelgrid.cli.output import errors, paragraph, print_json, say, short
 from modelgrid.cli.tables import NOTHING, Column, table
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.units import format_bytes
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import DriverReport, GpuList, GpuView
 
 _NONE_FOUND = "No GPU was found. `modelgrid gpu drivers` tells why."
 
@@ -85,14 +88,14 @@ def show_gpus(context: typer.Context, as_json: Json = False) -> None:
     table(_STATUS, (_status_row(item) for item in answer["items"]), empty=_NONE_FOUND)
 
 
-def _answer(context: typer.Context, *, as_json: bool) -> dict[str, Any]:
-    answer, local = ask_or_read(session_of(context), ModelGridClient.gpus, read_gpus)
+def _answer(context: typer.Context, *, as_json: bool) -> "GpuList":
+    answer, local = ask_or_read(session_of(context), ModelGridClient.list_gpus, read_gpus)
     if local and not as_json:
         say(NOTE, "dim")
     return answer
 
 
-def _status_row(item: dict[str, Any]) -> list[object]:
+def _status_row(item: "GpuView") -> list[object]:
     gpu = item["gpu"]
     trouble = [f"Xid {code}" for code in gpu["xid_errors"]]
     if gpu["ecc_uncorrected_errors"]:
@@ -124,11 +127,15 @@ def _power(used: float | None, limit: float | None) -> str:
     return _unit(used, "W") if used is None or limit is None else f"{used:.0f} of {limit:.0f} W"
 
 
-def _say_notes(answer: dict[str, Any]) -> None:
+def _say_notes(answer: "GpuList") -> None:
     if answer["simulated"]:
         say("These GPUs are simulated: no such hardware is in this machine.", "yellow")
     if answer["problem"]:
         say(answer["problem"], "yellow")
+
+
+def _drivers(client: ModelGridClient) -> "list[DriverReport]":
+    return client.list_drivers()["items"]
 
 
 def show_drivers(
@@ -137,7 +144,7 @@ def show_drivers(
     as_json: Json = False,
 ) -> None:
     """Show installed drivers and known faults, with what mends them."""
-    items, local = ask_or_read(session_of(context), ModelGridClient.drivers, read_drivers)
+    items, local = ask_or_read(session_of(context), _drivers, read_drivers)
     if as_json:
         print_json({"items": items})
         return

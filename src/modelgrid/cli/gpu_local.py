@@ -16,6 +16,8 @@ from modelgrid.domain.gpu import DriverReport, GpuVendor
 
 if TYPE_CHECKING:
     from modelgrid.adapters.gpu_reader import GpuReader
+    from modelgrid.client import views
+    from modelgrid.client.views import GpuList, GpuView
 
 NOTE = "No daemon answers here; this was read from the machine itself."
 
@@ -37,11 +39,11 @@ def ask_or_read(
         return read(), True
 
 
-def read_gpus() -> dict[str, Any]:
+def read_gpus() -> "GpuList":
     """Return every GPU of this machine and, in `problem`, which vendor's could not be read."""
 
-    async def read() -> dict[str, Any]:
-        items: list[dict[str, Any]] = []
+    async def read() -> "GpuList":
+        items: list[GpuView] = []
         problems: list[str] = []
         async for reader in _readers():
             try:
@@ -55,8 +57,9 @@ def read_gpus() -> dict[str, Any]:
     return asyncio.run(read())
 
 
-def _gpu_view(gpu: Any) -> dict[str, Any]:
+def _gpu_view(gpu: Any) -> "GpuView":
     return {
+        "id": f"{platform.node()}/{gpu['id']}",
         "node": platform.node(),
         "gpu": gpu,
         "stale": False,
@@ -66,11 +69,11 @@ def _gpu_view(gpu: Any) -> dict[str, Any]:
     }
 
 
-def read_drivers() -> list[dict[str, Any]]:
+def read_drivers() -> "list[views.DriverReport]":
     """Return what is installed for each vendor. A vendor that cannot be read is reported with that as its fault."""
 
-    async def read() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    async def read() -> "list[views.DriverReport]":
+        found: list[views.DriverReport] = []
         async for reader in _readers():
             try:
                 report = msgspec.to_builtins(await reader.drivers())

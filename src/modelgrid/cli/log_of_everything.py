@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -14,6 +14,9 @@ from modelgrid.cli.output import clean_line, console, print_json, print_json_lin
 from modelgrid.cli.patience import patiently
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import LogRecordView
 
 LONG_POLL_SECONDS = 5.0
 """Also how long it takes at most to notice that a deployment is gone."""
@@ -62,25 +65,25 @@ def log_of_everything(
         _print(record, as_json=as_json)
 
 
-def _last(client: ModelGridClient, wanted: Mapping[str, Any], tail: int) -> tuple[list[dict[str, Any]], int]:
+def _last(client: ModelGridClient, wanted: Mapping[str, Any], tail: int) -> "tuple[list[LogRecordView], int]":
     """Return the records and where to go on. A search that takes the daemon long goes on from where it came to."""
-    page = client.log_records(limit=max(tail, 1), **wanted)
+    page = client.list_logs(limit=max(tail, 1), **wanted)
     records, after = page["items"][-tail:] if tail else [], page["next_after"]
     while tail and not page["complete"] and len(records) < tail:
-        page = client.log_records(limit=tail - len(records), before=page["next_before"], **wanted)
+        page = client.list_logs(limit=tail - len(records), before=page["next_before"], **wanted)
         records = page["items"] + records
     return records, after
 
 
-def _coming(client: ModelGridClient, wanted: Mapping[str, Any], after: int) -> Iterator[dict[str, Any]]:
+def _coming(client: ModelGridClient, wanted: Mapping[str, Any], after: int) -> "Iterator[LogRecordView]":
     while True:
-        ask = partial(client.log_records, after=after, limit=PAGE, wait_seconds=LONG_POLL_SECONDS, **wanted)
+        ask = partial(client.list_logs, after=after, limit=PAGE, wait=LONG_POLL_SECONDS, **wanted)
         page = patiently(ask)
         yield from page["items"]
         after = page["next_after"]
 
 
-def _print(record: dict[str, Any], *, as_json: bool) -> None:
+def _print(record: "LogRecordView", *, as_json: bool) -> None:
     if as_json:
         print_json_line(record)
         return

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -30,6 +30,9 @@ from modelgrid.cli.patience import patiently
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import InvalidInput, NotFound
 from modelgrid.domain.units import format_duration
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import DeploymentView, EventView, LogLineView
 
 POLL_SECONDS = 0.4
 NO_WISH: Mapping[str, Any] = {}
@@ -90,7 +93,7 @@ def logs(
                 "A deployment's output has one source.", fix="Leave out either the deployment or --source."
             )
         name = deployment
-        page = client.logs(name, tail=tail, **wanted)
+        page = client.deployment_logs(name, tail=tail, **wanted)
         items = page["items"]
         if not follow:
             if as_json:
@@ -103,17 +106,17 @@ def logs(
             return
         for line in items:
             _print_line(line, timestamps=timestamps, as_json=as_json)
-        for line in _new_lines(client, name, page["next_after"], LONG_POLL_SECONDS, wanted):
-            if line is not None:
-                _print_line(line, timestamps=timestamps, as_json=as_json)
+        for new in _new_lines(client, name, page["next_after"], LONG_POLL_SECONDS, wanted):
+            if new is not None:
+                _print_line(new, timestamps=timestamps, as_json=as_json)
 
 
 def _new_lines(
     client: ModelGridClient, deployment: str, after: int, wait: float, wanted: Mapping[str, Any] = NO_WISH
-) -> Iterator[dict[str, Any] | None]:
+) -> "Iterator[LogLineView | None]":
     """Yield each new line until the deployment is gone, and `None` after each page."""
     while True:
-        page = patiently(partial(client.logs, deployment, after=after, wait_seconds=wait, **wanted))
+        page = patiently(partial(client.deployment_logs, deployment, after=after, wait=wait, **wanted))
         yield from page["items"]
         after = page["next_after"]
         yield None
@@ -123,13 +126,13 @@ def _new_lines(
 
 def _gone(client: ModelGridClient, deployment: str) -> bool:
     try:
-        patiently(lambda: client.deployment(deployment))
+        patiently(lambda: client.show_deployment(deployment))
     except NotFound:
         return True
     return False
 
 
-def _print_line(line: dict[str, Any], *, timestamps: bool, as_json: bool) -> None:
+def _print_line(line: "LogLineView", *, timestamps: bool, as_json: bool) -> None:
     if as_json:
         print_json_line(line)
         return
@@ -155,9 +158,9 @@ def attach(
 
     Ctrl-C detaches; the engine runs on. Exit status 1 when it failed, 0 when it was stopped or removed."""
     with session_of(context).client() as client:
-        item = client.deployment(deployment)
+        item = client.show_deployment(deployment)
         name = item["id"]
-        page = client.logs(name, tail=tail)
+        page = client.deployment_logs(name, tail=tail)
         if not as_json:
             said = Text("Attached to ", style="dim").append(short(name), style="bold not dim").append(" (")
             show(said.append_text(status(item["state"])).append("). Ctrl-C detaches; the engine runs on."), to=errors)
@@ -175,7 +178,7 @@ def attach(
         raise typer.Exit(1)
 
 
-def _attached(client: ModelGridClient, item: dict[str, Any], after: int, *, as_json: bool) -> str:
+def _attached(client: ModelGridClient, item: "DeploymentView", after: int, *, as_json: bool) -> str:
     """Print output and changes until the deployment ended; return how."""
     name, state = item["id"], item["state"]
     ended = state in {"failed", "stopped"}
@@ -186,7 +189,7 @@ def _attached(client: ModelGridClient, item: dict[str, Any], after: int, *, as_j
         if ended:
             return str(state)
         try:
-            item = patiently(lambda: client.deployment(name))
+            item = patiently(lambda: client.show_deployment(name))
         except NotFound:
             break
         if item["state"] != state:
@@ -199,7 +202,7 @@ def _attached(client: ModelGridClient, item: dict[str, Any], after: int, *, as_j
     return "gone"
 
 
-def _say_state(item: dict[str, Any], *, as_json: bool) -> None:
+def _say_state(item: "DeploymentView", *, as_json: bool) -> None:
     if as_json:
         print_json_line({"at": time.time(), "state": item["state"], "reason": item["reason"]})
     else:
@@ -221,7 +224,7 @@ def events(context: typer.Context, deployment: Deployment, follow: Follow = Fals
                 before = event["at"]
 
 
-def _print_event(event: dict[str, Any], before: float | None) -> None:
+def _print_event(event: "EventView", before: float | None) -> None:
     took = f"+{format_duration(event['at'] - before)}" if before is not None else ""
     moment = datetime.fromtimestamp(event["at"]).astimezone()
     today = moment.date() == datetime.now().astimezone().date()
@@ -246,10 +249,10 @@ def _hanging(line: Text, indent: int) -> None:
         show((head if number == 0 else Text(" " * indent)).copy().append_text(part))
 
 
-def _events(client: ModelGridClient, deployment: str, *, follow: bool) -> Iterator[dict[str, Any]]:
+def _events(client: ModelGridClient, deployment: str, *, follow: bool) -> "Iterator[EventView]":
     after = 0
     while True:
-        ask = partial(client.events, deployment, after=after)
+        ask = partial(client.deployment_events, deployment, after=after)
         page = patiently(ask) if follow else ask()
         yield from page["items"]
         after = page["next_after"]

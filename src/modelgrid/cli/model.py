@@ -1,6 +1,6 @@
 """`modelgrid model …`: the catalog."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from modelgrid.cli.output import counted, print_json, say
 from modelgrid.cli.tables import NOTHING, Column, facts, table
 from modelgrid.domain.model import Capability
 from modelgrid.domain.units import GIB, format_bytes
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import CatalogList, CatalogView
 
 _COLUMNS = (
     Column("model"),
@@ -38,7 +41,7 @@ def list_models(
 ) -> None:
     """List the catalog, smallest need first."""
     with session_of(context).client() as client:
-        answer = client.catalog()
+        answer = client.list_catalog()
     wanted = (search or "").casefold()
     items = [
         item
@@ -59,7 +62,7 @@ def list_models(
     _say_notes(answer)
 
 
-def _row(item: dict[str, Any]) -> list[object]:
+def _row(item: "CatalogView") -> list[object]:
     return [
         item["id"],
         ", ".join(item["aliases"]) or NOTHING,
@@ -81,7 +84,7 @@ def _tokens(count: int) -> str:
     return f"{count // 1024}k" if count >= 1024 and count % 1024 == 0 else str(count)
 
 
-def _say_notes(answer: dict[str, Any]) -> None:
+def _say_notes(answer: "CatalogList") -> None:
     for text in answer["notes"]:
         say(text, "yellow")
 
@@ -93,7 +96,7 @@ def show_model(
 ) -> None:
     """Show one entry of the catalog."""
     with session_of(context).client() as client:
-        item = client.catalog_entry(model)
+        item = client.show_model(model)
     if as_json:
         print_json(item)
         return

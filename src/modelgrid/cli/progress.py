@@ -1,12 +1,15 @@
 """How far deployments are: one line each, in the width there is. No clock, no output: `now` is an argument."""
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from modelgrid.cli.output import short, status
 from modelgrid.domain.units import format_bytes, format_duration
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import DeploymentView, PullProgress
 
 RATE_WINDOW_SECONDS = 10.0
 """A rate is averaged over so long: a pull comes in bursts, one per layer."""
@@ -33,7 +36,7 @@ class RateMeter:
         return (done - first) / (now - first_at) if now - first_at >= 1.0 else None
 
 
-def progress_line(item: dict[str, Any], meter: RateMeter, now: float, width: int) -> Text:
+def progress_line(item: "DeploymentView", meter: RateMeter, now: float, width: int) -> Text:
     """Return what a deployment does at present, on one line of at most `width` cells."""
     line = Text("  ").append_text(status(item["state"])).append("  ")
     pull = item["pull"]
@@ -48,11 +51,11 @@ def progress_line(item: dict[str, Any], meter: RateMeter, now: float, width: int
     return line
 
 
-def _doing(item: dict[str, Any]) -> str:
+def _doing(item: "DeploymentView") -> str:
     return str(item["trouble"] or item["phase"] or item["reason"])
 
 
-def _pull(pull: dict[str, Any], meter: RateMeter, now: float, width: int) -> list[str]:
+def _pull(pull: "PullProgress", meter: RateMeter, now: float, width: int) -> list[str]:
     layers = pull["layers"]
     done = sum(layer["done_bytes"] for layer in layers)
     total = sum(layer["total_bytes"] or layer["done_bytes"] for layer in layers)

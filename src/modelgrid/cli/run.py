@@ -1,6 +1,6 @@
 """`modelgrid run MODEL`: deploys a model and shows how it comes up."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from modelgrid.cli.options import Json, session_of, verbs
 from modelgrid.cli.output import errors, print_json, say
 from modelgrid.cli.watch import summary, watch
 from modelgrid.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import MountInput, TargetBody
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +63,7 @@ def run(
     """
     if wait and detach:
         raise InvalidInput("--wait and --detach exclude each other.", fix="Give one of them.")
-    wish: dict[str, Any] = {
+    wish: TargetBody = {
         "replicas": replicas,
         "node": node,
         "gpus": gpu or [],
@@ -75,13 +78,13 @@ def run(
     }
     with session_of(context).client() as client:
         if dry_run:
-            show_preview(client.preview(model, wish), as_json=as_json)
+            show_preview(client.preview_target({"model": model, **wish}), as_json=as_json)
             return
-        target = client.ensure(model, wish)
+        target = client.put_target(model, wish)
         watching = wait or (errors.is_terminal and not detach and not as_json)
         if watching:
             watch(client, target["name"], quiet=as_json, must_run=wait, timeout=timeout if wait else None)
-            target = client.target(target["name"])
+            target = client.show_target(target["name"])
         if as_json:
             print_json(target)
         elif not watching:
@@ -102,7 +105,7 @@ def _environment(pairs: list[str]) -> dict[str, str]:
     return values
 
 
-def _mount(text: str) -> dict[str, Any]:
+def _mount(text: str) -> "MountInput":
     source, _, rest = text.partition(":")
     target, *mode = rest.split(":")
     if not source or not target or mode not in ([], ["ro"], ["rw"]):

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, print_json, say, status
 from modelgrid.cli.tables import Column, table
 from modelgrid.domain.access import Role
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import TokenView
 
 _COLUMNS = (
     Column("id"),
@@ -35,7 +38,7 @@ def register_token(noun: typer.Typer) -> None:
 def list_tokens(context: typer.Context, as_json: Json = False) -> None:
     """List tokens."""
     with session_of(context).client() as client:
-        items = client.tokens()
+        items = client.list_tokens()["items"]
     if as_json:
         print_json({"items": items})
         return
@@ -46,11 +49,11 @@ def list_tokens(context: typer.Context, as_json: Json = False) -> None:
     )
 
 
-def _who(item: dict[str, Any]) -> list[Any]:
+def _who(item: "TokenView") -> list[Any]:
     return [item["id"], item["label"], item["prefix"] + "…", item["role"], status(item["status"])]
 
 
-def _times(item: dict[str, Any]) -> list[str]:
+def _times(item: "TokenView") -> list[str]:
     expires = time.strftime("%Y-%m-%d", time.localtime(item["expires_at"])) if item["expires_at"] else "never"
     used = f"{ago(item['last_used_at'])} ago" if item["last_used_at"] else "never"
     return [f"{ago(item['created_at'])} ago", expires, used]
@@ -66,7 +69,7 @@ def generate(
     """Make a token for scripts and print its secret, this once. Use it with --token or MODELGRID_TOKEN."""
     expires_at = None if days is None else time.time() + days * DAY_SECONDS
     with session_of(context).client() as client:
-        made = client.generate_token(label, role=role.value, expires_at=expires_at)
+        made = client.generate_token({"label": label, "role": role.value, "expires_at": expires_at})
     if as_json:
         print_json({name: made[name] for name in ("id", "label", "prefix", "role", "secret")})
         return

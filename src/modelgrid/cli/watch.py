@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.live import Live
@@ -16,6 +16,9 @@ from modelgrid.cli.progress import RateMeter, progress_line
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import ModelGridError, NotFound
 from modelgrid.domain.units import format_duration
+
+if TYPE_CHECKING:
+    from modelgrid.client.views import DeploymentView, TargetView
 
 POLL_SECONDS = 0.3
 FRAMES_PER_SECOND = 8
@@ -39,7 +42,7 @@ class Waited:
         self.refused_since: dict[str, float] = {}
         self.meters: dict[str, RateMeter] = {}
 
-    def settled(self, item: dict[str, Any], *, others_leave: bool, now: float) -> bool:
+    def settled(self, item: "DeploymentView", *, others_leave: bool, now: float) -> bool:
         """Whether nothing more will happen by itself soon: what has no place waits for the operator."""
         if item["state"] in SETTLED:
             return True
@@ -58,7 +61,7 @@ def watch(client: ModelGridClient, target: str, *, quiet: bool, must_run: bool, 
     live = Live(console=errors, refresh_per_second=FRAMES_PER_SECOND, transient=True)
     shown = contextlib.nullcontext() if quiet or not errors.is_terminal else live
     deadline = None if timeout is None else time.monotonic() + timeout
-    items: list[dict[str, Any]] = []
+    items: list[DeploymentView] = []
     try:
         with shown:
             for view in _views(client, target, quiet=quiet):
@@ -80,20 +83,20 @@ def watch(client: ModelGridClient, target: str, *, quiet: bool, must_run: bool, 
     _judge(client, items, quiet=quiet, must_run=must_run)
 
 
-def _views(client: ModelGridClient, target: str, *, quiet: bool) -> Iterator[dict[str, Any]]:
+def _views(client: ModelGridClient, target: str, *, quiet: bool) -> "Iterator[TargetView]":
     while True:
-        yield patiently(lambda: client.target(target), quiet=quiet)
+        yield patiently(lambda: client.show_target(target), quiet=quiet)
         time.sleep(POLL_SECONDS)
 
 
-def _progress(items: list[dict[str, Any]], waited: Waited, now: float) -> Group:
+def _progress(items: "list[DeploymentView]", waited: Waited, now: float) -> Group:
     busy = [item for item in items if item["state"] not in SETTLED]
     return Group(
         *(progress_line(item, waited.meters.setdefault(item["id"], RateMeter()), now, errors.width) for item in busy)
     )
 
 
-def _say_changes(items: list[dict[str, Any]], seen: dict[str, str]) -> None:
+def _say_changes(items: "list[DeploymentView]", seen: dict[str, str]) -> None:
     for item in items:
         before = seen.get(item["id"])
         if before == item["state"]:
@@ -110,7 +113,7 @@ def _say_changes(items: list[dict[str, Any]], seen: dict[str, str]) -> None:
         paragraph(line, hang=4, to=errors)
 
 
-def _say_how_to_go_on(target: str, items: list[dict[str, Any]]) -> None:
+def _say_how_to_go_on(target: str, items: "list[DeploymentView]") -> None:
     say("It goes on without you.")
     say("  Follow it:     modelgrid ps")
     for item in items:
@@ -120,7 +123,7 @@ def _say_how_to_go_on(target: str, items: list[dict[str, Any]]) -> None:
         say(f"  Take it back:  modelgrid container remove ID, once `modelgrid ps` shows one of {target}")
 
 
-def _late(items: list[dict[str, Any]], timeout: float) -> NotRunning:
+def _late(items: "list[DeploymentView]", timeout: float) -> NotRunning:
     busy = [item for item in items if item["state"] not in SETTLED]
     said = "; ".join(f"{item['id']} is {item['state']}: {item['phase'] or item['reason']}" for item in busy)
     return NotRunning(
@@ -130,7 +133,7 @@ def _late(items: list[dict[str, Any]], timeout: float) -> NotRunning:
     )
 
 
-def _judge(client: ModelGridClient, items: list[dict[str, Any]], *, quiet: bool, must_run: bool) -> None:
+def _judge(client: ModelGridClient, items: "list[DeploymentView]", *, quiet: bool, must_run: bool) -> None:
     """Explain what does not run. Raises `NotRunning` where that is a failure."""
     bad = [item for item in items if item["state"] != "running"]
     if not quiet:
@@ -149,15 +152,15 @@ def _judge(client: ModelGridClient, items: list[dict[str, Any]], *, quiet: bool,
 
 
 def _explain_refusal(client: ModelGridClient, deployment: str) -> None:
-    decision = client.deployment(deployment)["decision"]
+    decision = client.show_deployment(deployment)["decision"]
     if decision is not None:
         show_decision(decision, to=errors, summary=False)
 
 
-def _not_running(client: ModelGridClient, item: dict[str, Any]) -> NotRunning:
+def _not_running(client: ModelGridClient, item: "DeploymentView") -> NotRunning:
     name, details = item["id"], {"deployment": item["id"], "state": item["state"]}
     if item["state"] == "pending":
-        decision = client.deployment(name)["decision"]
+        decision = client.show_deployment(name)["decision"]
         return NotRunning(
             f"{name} has no place: {item['reason'].rstrip('.')}.",
             fix=f"It starts as soon as it fits. Or take it back:\nmodelgrid container remove {name}",
@@ -175,16 +178,16 @@ def wait_until_gone(client: ModelGridClient, deployment: str) -> None:
     """Return when a deployment that is being removed has left the list."""
     while True:
         try:
-            patiently(lambda: client.deployment(deployment))
+            patiently(lambda: client.show_deployment(deployment))
         except NotFound:
             return
         time.sleep(POLL_SECONDS)
 
 
-def wait_for_state(client: ModelGridClient, deployment: str, state: str) -> dict[str, Any]:
+def wait_for_state(client: ModelGridClient, deployment: str, state: str) -> "DeploymentView":
     """Return the deployment once it is in `state`. Raises `NotRunning` when it fails instead."""
     while True:
-        item = patiently(lambda: client.deployment(deployment))
+        item = patiently(lambda: client.show_deployment(deployment))
         if item["state"] == state:
             return item
         if item["state"] == "failed":
@@ -192,6 +195,6 @@ def wait_for_state(client: ModelGridClient, deployment: str, state: str) -> dict
         time.sleep(POLL_SECONDS)
 
 
-def summary(target: dict[str, Any]) -> str:
+def summary(target: "TargetView") -> str:
     """Return what is desired and what runs, in one sentence."""
     return f"{target['name']}: {counted(target['replicas'], 'replica')} desired, {target['running']} running."

@@ -6,6 +6,11 @@ from pathlib import Path
 SYSTEM_CONFIG = Path("/etc/modelgrid/config.json")
 SYSTEM_STATE = Path("/var/lib/modelgrid")
 
+ENDPOINT_FILE = "run/endpoint.json"
+"""Below the state directory: where the daemon answers, written by it at start."""
+TOKEN_FILE = "token"  # noqa: S105  a file name
+"""Below the state directory: the local operator's credential, readable by the daemon's user only."""
+
 
 def default_config_path() -> Path:
     """Return `$MODELGRID_CONFIG`, else the system file for root, else the one in the user's config folder."""
