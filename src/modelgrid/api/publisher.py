@@ -49,6 +49,10 @@ class Publisher:
 
     def start(self) -> None:
         services = self._services
+        # What is there is known from the start, so that the first of it that goes is published as gone.
+        self._publish_targets()
+        self._publish_nodes()
+        self._publish_keys()
         services.registry.on_change(self._deployment_changed)
         services.store.on_events(self._events_stored)
         services.targets.changed.listen(self._targets_changed)
