@@ -11,6 +11,7 @@ from typing import Any
 from modelgrid.adapters.clock_system import SystemClock
 from modelgrid.adapters.log_files import LogFiles
 from modelgrid.adapters.mounts import check_mounts
+from modelgrid.adapters.process_owner import ProcessOwner
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import open_store
 from modelgrid.composition import (
@@ -114,7 +115,7 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
         stack.push_async_callback(runtime.close)
     in_use = frozenset(item.runtime for item in registry.all())
     platform = await _platform(config, runtimes, in_use)
-    gpus = GpuInventoryService(gpu_sources(config, arguments.state_dir, platform), clock)
+    gpus = GpuInventoryService(gpu_sources(config, arguments.state_dir, platform), clock, owner_of=_owners(registry).of)
     stack.push_async_callback(gpus.close)
     usable = {RuntimeKind.EXTERNAL, platform.runtime, *in_use}
     return Foundation(
@@ -130,6 +131,10 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
         usable={kind: runtime for kind, runtime in runtimes.items() if kind in usable},
         gpus=gpus,
     )
+
+
+def _owners(registry: DeploymentRegistry) -> ProcessOwner:
+    return ProcessOwner(lambda: {item.engine.id: item.id for item in registry.all() if item.engine is not None})
 
 
 async def _owner(store: Store, secrets: Secrets) -> str:

@@ -42,6 +42,8 @@ from modelgrid.services.restart import RestartService
 from modelgrid.services.settings import SettingsService
 from modelgrid.services.stream.hub import Hub
 from modelgrid.services.targets import TargetRequest
+from modelgrid.services.verdict import VerdictService
+from modelgrid.services.vitals import DaemonVitals
 
 SAMPLE_MODEL = "Qwen/Qwen2.5-0.5B-Instruct"
 """Deployed on the first start of a machine that can only simulate, so that there is something to talk to."""
@@ -112,7 +114,9 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
         publisher = Publisher(services)
         publisher.start()
-        tasks += [asyncio.create_task(loop) for loop in (services.hub.run(), publisher.run())]
+        assembly.gateways.verdict = lambda: services.verdict.word
+        more = (services.hub.run(), publisher.run(), services.verdict.run(), services.vitals.run())
+        tasks += [asyncio.create_task(loop) for loop in more]
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
@@ -202,7 +206,20 @@ def _services(
         drivers=drivers,
         doctor=doctor,
         gateways=assembly.gateways.reports,
-        problems=problems,
+        verdict=VerdictService(
+            nodes=assembly.nodes,
+            registry=assembly.registry,
+            targets=assembly.targets,
+            gateways=assembly.gateways.reports,
+            gateways_wanted=base.config.api.workers,
+            problems=problems,
+            logs=assembly.logs,
+            catalog=assembly.catalog,
+            state_dir=base.arguments.state_dir,
+            clock=base.clock,
+            on_change=assembly.gateways.republish,
+        ),
+        vitals=DaemonVitals(base.clock),
         hub=Hub(base.secrets.token(64), base.clock),
         started_at=base.clock.now(),
     )

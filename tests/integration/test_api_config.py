@@ -86,7 +86,7 @@ def test_targets_of_the_file_come_and_go_with_it(daemon: DaemonUnderTest, http: 
     container = {"name": "chat", "model": SMALL, "env": {"HF_TOKEN": "hf_very-secret"}}
     http.patch(CONFIG, json={"containers": [container], "models": {"autoLoad": ["no-such-model"]}}).raise_for_status()
     daemon.wait_for({"running": 1}, target="chat")
-    assert any("no-such-model" in need for need in daemon.client.overview()["needs"])
+    assert any("no-such-model" in reason["cause"] for reason in daemon.client.overview()["reasons"])
     shown = http.get(CONFIG).json()["config"]
     assert "very-secret" not in json.dumps(shown)
     shown["containers"][0]["replicas"] = 2
@@ -164,7 +164,7 @@ def test_an_edit_by_hand_is_taken_over_and_never_overwritten(daemon: DaemonUnder
     with pytest.raises(PreconditionFailed):
         daemon.client.patch_config({"api": {"rateLimit": 9}}, if_match=etag)
     daemon.config_path.write_text('{"api": {"port":')
-    wait_until("somebody is told", lambda: "last good" in json.dumps(daemon.client.overview()["needs"]), 10)
+    wait_until("somebody is told", lambda: "last good" in json.dumps(daemon.client.overview()["reasons"]), 10)
     shown = http.get(CONFIG).json()
     assert "not JSON" in shown["problem"]
     assert shown["config"]["nodeName"] == "renamed"

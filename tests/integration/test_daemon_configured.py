@@ -81,7 +81,7 @@ def test_one_unusable_container_does_not_keep_the_others_from_serving(new_daemon
     daemon.start()
     daemon.wait_for({"running": 1}, target="good")
     assert [target["name"] for target in daemon.client.list_targets()["items"]] == ["good"]
-    needs = " ".join(daemon.client.overview()["needs"])
+    needs = " ".join(reason["cause"] for reason in daemon.client.overview()["reasons"])
     for name in ("bad", "mounted", "no/such-model"):
         assert name in needs
     failed = [check for check in daemon.client.doctor()["items"] if check["result"] == "failed"]

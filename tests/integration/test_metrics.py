@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelgrid.api.metrics import dashboard_text, scrape_config
 from modelgrid.domain.routing import RoutingTable
-from modelgrid.gateway.control_part import STALE_SECONDS, control_part
+from modelgrid.gateway.control_part import STALE_SECONDS, control_part, verdict
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.sheet import FAMILIES
 
@@ -148,10 +148,13 @@ def test_the_dashboard_is_one(daemon: DaemonUnderTest) -> None:
 
 async def test_without_control_its_part_is_absent() -> None:
     core = Core.__new__(Core)
-    core.table = RoutingTable(epoch="e", generation=1, control_metrics="modelgrid_deployments 1")
+    core.table = RoutingTable(epoch="e", generation=1, control_metrics="modelgrid_deployments 1", verdict="degraded")
     core.loop = cast("asyncio.AbstractEventLoop", SimpleNamespace(time=lambda: 1_000.0))
     for heard, up in ((None, 0), (1_000.0 - STALE_SECONDS - 1, 0), (999.0, 1)):
         core.heard_control_at = heard
         text = control_part(core)
         assert f"modelgrid_control_up {up}\n" in text
         assert ("modelgrid_deployments 1\n" in text) is bool(up)
+        assert verdict(core) == ("degraded" if up else "unknown"), "an old verdict is none"
+    core.table = RoutingTable(epoch="e", generation=2)
+    assert verdict(core) == "unknown"

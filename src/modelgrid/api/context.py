@@ -34,6 +34,8 @@ from modelgrid.services.settings import SettingsService
 from modelgrid.services.stream.hub import Hub
 from modelgrid.services.targets import TargetService
 from modelgrid.services.tokens import TokenService
+from modelgrid.services.verdict import VerdictService
+from modelgrid.services.vitals import DaemonVitals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,8 @@ class Services:
     drivers: DriverService
     doctor: Doctor
     gateways: Callable[[], Sequence[GatewayReport]]
-    problems: Callable[[], Sequence[str]]
-    """What the configuration or the environment asks for and cannot be had, in sentences."""
+    verdict: VerdictService
+    vitals: DaemonVitals
     hub: Hub
     """Where changes are published for the consoles that listen."""
     started_at: float

@@ -1,6 +1,7 @@
 """Nodes, GPUs and drivers."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Literal
 
 from fastapi import APIRouter, Response
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import Caller, Context, Services
 from modelgrid.api.preconditions import IfMatch, set_etag
+from modelgrid.decide.gpu_share import memory_share
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.gpu import DriverReport, Gpu
 from modelgrid.domain.node import Node, NodeLiveness, NodeRole, NodeStatus
@@ -49,6 +51,9 @@ class GpuView(BaseModel):
     assigned_to: str | None
     """What `gpus.assignments` keeps it for."""
     deployments: list[str]
+    used_by_deployments_bytes: int | None
+    used_by_others_bytes: int | None
+    """Both null where it cannot be told whose the memory in use is."""
 
 
 class GpuList(BaseModel):
@@ -126,23 +131,31 @@ async def act_on_node(
 def gpu_views(services: Services) -> list[GpuView]:
     """Return every GPU of every node, with the deployments on it."""
     users: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    known = {item.id for item in services.registry.all()}
     for item in services.registry.all():
         if item.placement is not None:
             for gpu_id in item.placement.gpus:
                 users[item.placement.node, gpu_id].append(item.id)
     return [
-        GpuView(
-            id=f"{node.name}/{gpu.id}",
-            node=node.name,
-            gpu=gpu,
-            stale=node.inventory.stale,
-            problem=node.inventory.problem,
-            assigned_to=node.assignments.get(gpu.id),
-            deployments=sorted(users[node.name, gpu.id]),
-        )
+        _gpu_view(node, gpu, sorted(users[node.name, gpu.id]), known)
         for node in services.nodes()
         for gpu in node.inventory.gpus
     ]
+
+
+def _gpu_view(node: Node, gpu: Gpu, placed: list[str], known: Collection[str]) -> GpuView:
+    ours, others = memory_share(gpu, placed, known)
+    return GpuView(
+        id=f"{node.name}/{gpu.id}",
+        node=node.name,
+        gpu=gpu,
+        stale=node.inventory.stale,
+        problem=node.inventory.problem,
+        assigned_to=node.assignments.get(gpu.id),
+        deployments=placed,
+        used_by_deployments_bytes=ours,
+        used_by_others_bytes=others,
+    )
 
 
 @router.get("/gpus")

@@ -1,16 +1,13 @@
 """The whole in one answer: `modelgrid status`; and `modelgrid doctor`."""
 
-import shutil
-from collections.abc import Sequence
-
 from fastapi import APIRouter
 from pydantic import BaseModel
 
 from modelgrid import __version__
 from modelgrid.api.context import Context, Services
+from modelgrid.decide.catalog import Drift
 from modelgrid.decide.classify import classify
-from modelgrid.decide.verdict import FleetFacts, Reason, Severity, Word, judge
-from modelgrid.domain.node import Node
+from modelgrid.decide.verdict import Reason, Word
 from modelgrid.services.doctor import Check
 
 router = APIRouter(tags=["overview"])
@@ -18,6 +15,42 @@ router = APIRouter(tags=["overview"])
 
 class Health(BaseModel):
     status: str
+
+
+class Quantiles(BaseModel):
+    """Of the last 10 s; null without requests in it."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Vitals(BaseModel):
+    """The present of the whole fleet; null where it is not known, as while no gateway reports."""
+
+    requests_per_second: float | None
+    error_ratio: float | None
+    """Share of the requests that were answered with 5xx; null without requests."""
+    latency_seconds: Quantiles
+    time_to_first_token_seconds: Quantiles
+    input_tokens_per_second: float | None
+    output_tokens_per_second: float | None
+    in_flight: int | None
+    queued: int | None
+    """Requests that wait for a replica."""
+    gpu_utilization_percent: float | None
+    """Mean of the GPUs that say."""
+    vram_used_bytes: int
+    vram_total_bytes: int
+    """Of the GPUs whose readings are fresh."""
+    daemon_memory_bytes: int
+    """Resident memory of the control process."""
+    daemon_cpu_percent: float
+    """Of one core."""
+    daemon_loop_lag_seconds: float
+    """The longest that anything had to wait for the control process in the last minute, as far as it was seen."""
+    streams: int
+    """Consoles and scripts that read the stream."""
 
 
 class Overview(BaseModel):
@@ -43,8 +76,9 @@ class Overview(BaseModel):
     """The verdict, in one sentence."""
     reasons: tuple[Reason, ...]
     """Why it is not healthy, and what is worth knowing; worst first."""
-    needs: list[str]
-    """What needs somebody, worst first: cause and where to look."""
+    vitals: Vitals
+    catalog_drift: Drift
+    """Ids that the sources of the catalog have added, changed or removed against what is in use."""
 
 
 class Checks(BaseModel):
@@ -65,7 +99,7 @@ def overview_view(services: Services) -> Overview:
     for item in services.registry.all():
         state = classify(item, now).state.value
         counts[state] = counts.get(state, 0) + 1
-    found = judge(_facts(services, nodes), now)
+    found = services.verdict.judge()
     reports = services.gateways()
     api = services.config.api
     scheme = "https" if api.tls else "http"
@@ -87,24 +121,31 @@ def overview_view(services: Services) -> Overview:
         verdict=found.word,
         sentence=found.sentence,
         reasons=found.reasons,
-        needs=[reason.cause for reason in found.reasons if reason.severity is not Severity.NOTE],
+        vitals=_vitals(services),
+        catalog_drift=services.catalog.drift,
     )
 
 
-def _facts(services: Services, nodes: Sequence[Node]) -> FleetFacts:
-    disk = shutil.disk_usage(services.state_dir)
-    return FleetFacts(
-        nodes=tuple(nodes),
-        targets=services.targets.all(),
-        deployments=services.registry.all(),
-        gateways=len(services.gateways()),
-        gateways_wanted=services.config.api.workers,
-        problems=tuple(services.problems()),
-        log_problem=services.logs.problem,
-        catalog_problems=tuple(f"{s.name}: {s.problem}" for s in services.catalog.sources if s.problem),
-        disk_free_bytes=disk.free,
-        disk_total_bytes=disk.total,
-        started_at=services.started_at,
+def _vitals(services: Services) -> Vitals:
+    figures = services.metrics.fleet()
+    flow, daemon = figures.flow, services.vitals
+    latency, first = (flow.latency, flow.ttft) if flow else ((None,) * 3, (None,) * 3)
+    return Vitals(
+        requests_per_second=flow.requests_per_second if flow else None,
+        error_ratio=flow.error_ratio if flow else None,
+        latency_seconds=Quantiles(p50=latency[0], p95=latency[1], p99=latency[2]),
+        time_to_first_token_seconds=Quantiles(p50=first[0], p95=first[1], p99=first[2]),
+        input_tokens_per_second=flow.input_tokens_per_second if flow else None,
+        output_tokens_per_second=flow.output_tokens_per_second if flow else None,
+        in_flight=figures.in_flight,
+        queued=figures.queued,
+        gpu_utilization_percent=figures.gpu_utilization_percent,
+        vram_used_bytes=figures.vram_used_bytes,
+        vram_total_bytes=figures.vram_total_bytes,
+        daemon_memory_bytes=daemon.memory_bytes,
+        daemon_cpu_percent=daemon.cpu_percent,
+        daemon_loop_lag_seconds=daemon.loop_lag_seconds,
+        streams=services.hub.streams,
     )
 
 

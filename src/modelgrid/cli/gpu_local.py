@@ -66,6 +66,8 @@ def _gpu_view(gpu: Any) -> "GpuView":
         "problem": "",
         "assigned_to": None,
         "deployments": [],
+        "used_by_deployments_bytes": None,
+        "used_by_others_bytes": None,
     }
 
 

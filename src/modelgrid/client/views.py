@@ -463,6 +463,7 @@ class GpuProcess(TypedDict):
     pid: int
     name: str
     used_bytes: int | None
+    deployment: str | None
 
 
 GpuVendor = Literal["nvidia", "amd", "intel"]
@@ -476,6 +477,8 @@ class GpuView(TypedDict):
     problem: str
     assigned_to: str | None
     deployments: list[str]
+    used_by_deployments_bytes: int | None
+    used_by_others_bytes: int | None
 
 
 class Health(TypedDict):
@@ -685,7 +688,8 @@ class Overview(TypedDict):
     verdict: Word
     sentence: str
     reasons: list[Reason]
-    needs: list[str]
+    vitals: Vitals
+    catalog_drift: Drift
 
 
 class OwnPasswordBody(TypedDict):
@@ -742,6 +746,14 @@ class PullProgress(TypedDict):
 
     image: str
     layers: list[LayerProgress]
+
+
+class Quantiles(TypedDict):
+    """Of the last 10 s; null without requests in it."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
 
 
 class Reason(TypedDict):
@@ -907,6 +919,26 @@ class Verdict(TypedDict):
     needed_bytes: int | None
     code: str
     reason: str
+
+
+class Vitals(TypedDict):
+    """The present of the whole fleet; null where it is not known, as while no gateway reports."""
+
+    requests_per_second: float | None
+    error_ratio: float | None
+    latency_seconds: Quantiles
+    time_to_first_token_seconds: Quantiles
+    input_tokens_per_second: float | None
+    output_tokens_per_second: float | None
+    in_flight: int | None
+    queued: int | None
+    gpu_utilization_percent: float | None
+    vram_used_bytes: int
+    vram_total_bytes: int
+    daemon_memory_bytes: int
+    daemon_cpu_percent: float
+    daemon_loop_lag_seconds: float
+    streams: int
 
 
 Word = Literal["healthy", "degraded", "down", "unknown"]

@@ -19,6 +19,8 @@ class GpuProcess:
     pid: int
     name: str
     used_bytes: int | None = None
+    deployment: str | None = None
+    """Whose engine it is part of; `None`: of no deployment of this machine, as far as can be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,8 @@ class RoutingTable:
     """What this node shows to its peers. Saved with the table, in a file that only the daemon's user can read."""
     control_metrics: str = ""
     """Prometheus text of the control process, shown below the gateway's own on `/metrics`."""
+    verdict: str = ""
+    """Word of the verdict on the fleet, shown on `/health`; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

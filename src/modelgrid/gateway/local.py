@@ -6,6 +6,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 from modelgrid.domain.routing import ModelState
+from modelgrid.gateway.control_part import verdict
 from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.keys import Grant
@@ -69,7 +70,7 @@ def _health(core: "Core") -> tuple[int, bytes, bytes]:
             JSON,
             b'{"status":"starting","reason":"No routing table yet, neither from control nor from the cache."}',
         )
-    return 200, JSON, b'{"status":"ok"}'
+    return 200, JSON, _encode({"status": "ok", "verdict": verdict(core)})
 
 
 def _listed(model: ModelEntry, grant: Grant) -> bool:

@@ -67,6 +67,8 @@ class GatewayService:
         self._trouble = ""
         self.control_metrics: Callable[[], str] = str
         """Makes control's part of `/metrics`."""
+        self.verdict: Callable[[], str] = str
+        """The word of the verdict on the fleet; empty while there is none."""
         self.kv_blocks: Callable[[DeploymentId], int | None] = lambda _: None
         """What is known of the KV cache of an engine."""
         self._listeners: list[Callable[[GatewayReport], None]] = []
@@ -174,6 +176,7 @@ class GatewayService:
             keys=keys,
             settings=self._settings,
             control_metrics=self.control_metrics(),
+            verdict=self.verdict(),
         )
 
     def _take_report(self, report: GatewayReport) -> None:

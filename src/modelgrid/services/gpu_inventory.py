@@ -6,7 +6,7 @@ said last stays in the inventory, and the inventory says that it is stale and wh
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import structlog
@@ -49,10 +49,18 @@ class _Slot:
 class GpuInventoryService:
     """Keeps the latest `GpuInventory`. One event loop; the only writer of the inventory."""
 
-    def __init__(self, sources: Sequence[GpuSource], clock: Clock, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    def __init__(
+        self,
+        sources: Sequence[GpuSource],
+        clock: Clock,
+        interval_seconds: float = INTERVAL_SECONDS,
+        owner_of: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
+        """`owner_of` returns the deployment that a process belongs to; it is asked for each process on each GPU."""
         self._slots = tuple(_Slot(source) for source in sources)
         self._clock = clock
         self._interval = interval_seconds
+        self._owner_of = owner_of
         self._listeners: list[Callable[[GpuInventory], None]] = []
         self._inventory = self._compose()
         self._announced = self._inventory
@@ -116,8 +124,13 @@ class GpuInventoryService:
                     )
                 slot.problem = error.message
             else:
-                slot.gpus, slot.taken_at, slot.problem = gpus, began, ""
+                slot.gpus, slot.taken_at, slot.problem = tuple(map(self._with_owners, gpus)), began, ""
         self._publish()
+
+    def _with_owners(self, gpu: Gpu) -> Gpu:
+        if not gpu.processes:
+            return gpu
+        return replace(gpu, processes=tuple(replace(p, deployment=self._owner_of(p.pid)) for p in gpu.processes))
 
     async def _report(self, source: GpuSource) -> DriverReport:
         try:

@@ -30,20 +30,27 @@ export class MgGpusDevices extends MgElement {
 
   #memory(view: GpuView): unknown {
     const { gpu } = view;
-    const ours = view.deployments.length ? gpu.vram_used_bytes : 0;
-    const others = gpu.vram_used_bytes - ours;
+    const ours = view.used_by_deployments_bytes;
+    const others = view.used_by_others_bytes;
+    if (ours == null || others == null) return this.#bar(view, [{ value: gpu.vram_used_bytes, tone: 'others', label: `${bytes(gpu.vram_used_bytes)} used` }], nothing);
     const parts: Part[] = [
       { value: ours, tone: 'ours', label: `${bytes(ours)} used by deployments` },
       { value: others, tone: 'others', label: `${bytes(others)} used by others` },
     ];
+    const legend = html`
+      ${ours ? html`<span class="ours">${bytes(ours)} deployments</span>` : nothing}
+      ${others ? html`<span class="others">${bytes(others)} others</span>` : nothing}`;
+    return this.#bar(view, parts, legend);
+  }
+
+  #bar({ gpu }: GpuView, parts: readonly Part[], legend: unknown): unknown {
     return html`<div class="memory">
       <div class="line">
         <span>Memory</span><b>${bytes(gpu.vram_free_bytes)} free</b><span class="faint">of ${bytes(gpu.vram_total_bytes)}</span>
       </div>
       <mg-meter .parts=${parts} .total=${gpu.vram_total_bytes} label=${`${bytes(gpu.vram_used_bytes)} of ${bytes(gpu.vram_total_bytes)} used`}></mg-meter>
       <div class="legend">
-        ${ours ? html`<span class="ours">${bytes(ours)} deployments</span>` : nothing}
-        ${others ? html`<span class="others">${bytes(others)} others</span>` : nothing}
+        ${legend}
       </div>
     </div>`;
   }

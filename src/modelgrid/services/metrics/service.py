@@ -13,9 +13,11 @@ from modelgrid.ports.clock import Clock
 from modelgrid.services.metrics.engine import RECENT_SECONDS, WINDOW_SECONDS, EngineFigures, Histogram, Reading
 from modelgrid.services.metrics.scraper import Scraper
 from modelgrid.services.metrics.series import Labels, SeriesStore
-from modelgrid.services.metrics.traffic import FLEET, Flow, Traffic
+from modelgrid.services.metrics.traffic import FLEET, Flow, Scope, Traffic
 from modelgrid.services.registry import DeploymentRegistry
 
+FLOWS_FRESH_SECONDS = 1.0
+"""Reports come once a second: what was computed of them holds as long."""
 TOLD_EVERY_SECONDS = 600
 CLOCK_WENT_BACK_SECONDS = 5
 
@@ -42,6 +44,21 @@ class DeploymentFigures:
     """Of its GPUs; `None` when it has none or they were not read."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFigures:
+    """The present of the whole fleet; `None` where it is not known."""
+
+    flow: Flow | None
+    """Through the gateways; `None` while none reports."""
+    in_flight: int | None
+    queued: int | None
+    gpu_utilization_percent: float | None
+    """Mean of the GPUs that say."""
+    vram_used_bytes: int
+    vram_total_bytes: int
+    """Of the GPUs whose readings are fresh."""
+
+
 class MetricsService:
     """`run` samples; everything else reads. One event loop."""
 
@@ -56,6 +73,7 @@ class MetricsService:
         self._nodes = nodes
         self._clock = clock
         self._second = 0
+        self._flows: tuple[float, Mapping[Scope, Flow], tuple[GatewayReport, ...]] | None = None
         self.scraper = scraper
         self.series = SeriesStore()
         self.traffic = Traffic()
@@ -67,6 +85,7 @@ class MetricsService:
 
     def take_report(self, report: GatewayReport) -> None:
         """A gateway reported."""
+        self._flows = None
         self.traffic.take(report, self._clock.monotonic())
 
     def kv_blocks(self, deployment: DeploymentId) -> int | None:
@@ -96,15 +115,15 @@ class MetricsService:
 
     def of(self, deployment: Deployment) -> DeploymentFigures:
         """Return the present of one deployment."""
-        now = self._clock.monotonic()
+        flows, reports = self._traffic()
         figures = self.scraper.figures.get(deployment.id, EngineFigures())
         rates = figures.rates()
         first_token, latency, window = figures.window(WINDOW_SECONDS)
         gpus = _gpus_of(deployment, self._gpus())
         return DeploymentFigures(
             at=self._clock.now(),
-            flow=self.traffic.flows(now).get(("deployment", deployment.id), Flow()),
-            in_flight=_in_flight(self.traffic.reports(now)).get(deployment.id, 0),
+            flow=flows.get(("deployment", deployment.id), Flow()),
+            in_flight=_in_flight(reports).get(deployment.id, 0),
             reading=figures.latest,
             not_read_because=figures.failed,
             input_tokens_per_second=rates[0],
@@ -116,9 +135,34 @@ class MetricsService:
             vram_total_bytes=sum(gpu.vram_total_bytes for gpu in gpus) if gpus else None,
         )
 
-    def _present(self) -> Iterator[tuple[str, Labels, float | None]]:
+    def fleet(self) -> FleetFigures:
+        """Return the present of the whole fleet."""
+        flows, reports = self._traffic()
+        gpus = self._gpus().values()
+        loads = [gpu.utilization_percent for gpu in gpus if gpu.utilization_percent is not None]
+        return FleetFigures(
+            flow=flows[FLEET] if reports else None,
+            in_flight=sum(_in_flight(reports).values()) if reports else None,
+            queued=sum(sum(report.queued.values()) for report in reports) if reports else None,
+            gpu_utilization_percent=sum(loads) / len(loads) if loads else None,
+            vram_used_bytes=sum(gpu.vram_used_bytes for gpu in gpus),
+            vram_total_bytes=sum(gpu.vram_total_bytes for gpu in gpus),
+        )
+
+    def flow_of(self, deployment: DeploymentId) -> Flow | None:
+        """Return what the gateways have sent through a deployment at present; `None` while none reports."""
+        flows, reports = self._traffic()
+        return flows.get(("deployment", deployment), Flow()) if reports else None
+
+    def _traffic(self) -> tuple[Mapping[Scope, Flow], tuple[GatewayReport, ...]]:
+        """Return the flows and the fresh reports, computed once between two reports."""
         now = self._clock.monotonic()
-        flows, reports = self.traffic.flows(now), self.traffic.reports(now)
+        if self._flows is None or not 0.0 <= now - self._flows[0] < FLOWS_FRESH_SECONDS:
+            self._flows = (now, self.traffic.flows(now), self.traffic.reports(now))
+        return self._flows[1:]
+
+    def _present(self) -> Iterator[tuple[str, Labels, float | None]]:
+        flows, reports = self._traffic()
         if reports:  # else it is not known
             yield from ((name, (), value) for name, value in flows[FLEET].figures())
             yield "in_flight", (), sum(_in_flight(reports).values())
@@ -134,7 +178,7 @@ class MetricsService:
             yield "gpu_power_watts", labels, gpu.power_watts
 
     def _of_models(
-        self, flows: dict[tuple[str, str], Flow], reports: tuple[GatewayReport, ...]
+        self, flows: Mapping[Scope, Flow], reports: tuple[GatewayReport, ...]
     ) -> Iterator[tuple[str, Labels, float | None]]:
         deployed = {str(item.model) for item in self._registry.all() if item.ready_at is not None}
         for model in deployed | {name for kind, name in flows if kind == "model"} if reports else ():
@@ -143,7 +187,7 @@ class MetricsService:
             yield "model_queued", (model,), sum(report.queued.get(model, 0) for report in reports)
 
     def _of_deployments(
-        self, flows: dict[tuple[str, str], Flow], reports: tuple[GatewayReport, ...], measured: "_Gpus"
+        self, flows: Mapping[Scope, Flow], reports: tuple[GatewayReport, ...], measured: "_Gpus"
     ) -> Iterator[tuple[str, Labels, float | None]]:
         in_flight = _in_flight(reports)
         for item in self._registry.all():

@@ -54,7 +54,13 @@ class Flow:
     input_tokens_per_second: float = 0.0
     output_tokens_per_second: float = 0.0
     latency: tuple[float | None, ...] = (None,) * len(QUANTILES)
+    """p50, p95, p99; so is `ttft`."""
     ttft: tuple[float | None, ...] = (None,) * len(QUANTILES)
+
+    @property
+    def error_ratio(self) -> float | None:
+        """Share of the requests that were answered with 5xx; `None` without requests."""
+        return self.errors_per_second / self.requests_per_second if self.requests_per_second > 0 else None
 
     def figures(self) -> Iterator[tuple[str, float | None]]:
         """Yield each figure under its name in `domain.metric`, prefix aside."""
