@@ -23,7 +23,7 @@ def test_vitals_follow_the_traffic(shared_daemon: DaemonUnderTest) -> None:
         def ask() -> Any:
             openai.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "hi"}], max_tokens=8)
             found = client.overview()["vitals"]
-            return found["requests_per_second"] and found["latency_seconds"]["p50"] and found
+            return found["output_tokens_per_second"] and found["latency_seconds"]["p50"] and found
 
         vitals = wait_until("the vitals show it", ask)
     assert vitals["error_ratio"] == 0

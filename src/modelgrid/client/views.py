@@ -203,6 +203,8 @@ class Constraints(TypedDict):
     node: str | None
     vendor: GpuVendor | None
     labels: dict[str, str]
+    pack: bool
+    exclusive: bool
 
 
 class Decision(TypedDict):
