@@ -102,7 +102,7 @@ def test_ports_for_other_nodes_come_and_go_with_the_role(daemon: DaemonUnderTest
     ):
         daemon.client.patch_config({"cluster": {"role": role}})
         restart(daemon, 1)
-        assert daemon.client.config()["pending_restart"] == []
+        assert daemon.client.show_config()["pending_restart"] == []
         for each in (port, peer_port):
             wait_until(
                 f"{each} is {'open' if each in open_ports else 'closed'} for {role}",
