@@ -159,6 +159,8 @@ export class LiveDocument<T> extends Live {
   constructor(
     topic: string,
     private readonly fetchOne: () => Promise<Answer<T>>,
+    /** Which of the documents of a topic with several. */
+    private readonly key = topic,
   ) {
     super(topic);
   }
@@ -180,7 +182,7 @@ export class LiveDocument<T> extends Live {
   }
 
   protected apply(changes: readonly Change[]): void {
-    const last = changes.filter((change) => change.op === 'replace').at(-1);
+    const last = changes.filter((change) => change.op === 'replace' && change.key === this.key).at(-1);
     if (last) this.#value.value = last.value as T;
   }
 }
