@@ -84,7 +84,8 @@ export function startShortcuts(all: readonly Shortcut[], palette: () => void): (
   return () => document.removeEventListener('keydown', onKey);
 }
 
-function takesText(event: KeyboardEvent): boolean {
+/** Whether a key goes into what somebody is typing, or into an open dialog. */
+export function takesText(event: KeyboardEvent): boolean {
   const target = event.composedPath()[0];
   if (!(target instanceof HTMLElement)) return false;
   if (document.querySelector('dialog[open]') ?? target.closest('dialog')) return true;

@@ -83,6 +83,13 @@ export const AREAS: readonly Area[] = [
     ],
   },
   {
+    name: 'logs',
+    title: 'Logs',
+    icon: 'logs',
+    key: 'l',
+    views: [{ path: '/logs', title: 'Logs', tag: 'mg-logs', load: () => import('./elements/logs/mg-logs.ts') }],
+  },
+  {
     name: 'settings',
     title: 'Settings',
     icon: 'settings',

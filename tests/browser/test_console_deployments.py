@@ -37,7 +37,7 @@ def test_what_cannot_be_placed_says_why_for_every_gpu(page: Page) -> None:
 
 def test_the_log_of_a_running_one_is_in_its_drawer(page: Page) -> None:
     page.get_by_role("link", name="qwen2-5-0-5b-instruct").click()
-    page.get_by_role("link", name="Logs", exact=True).click()
+    page.locator("mg-drawer").get_by_role("link", name="Logs", exact=True).click()
     pane = page.get_by_role("region", name="Log of")
     expect(pane.get_by_text("This is a SIMULATED engine")).to_be_visible()
     expect(pane.get_by_text("Application startup complete")).to_be_in_viewport()  # the newest line is in sight

@@ -32,6 +32,8 @@ const PATHS = {
   refresh: svg`<path d="M21 12a9 9 0 1 1-2.6-6.4L21 8M21 3v5h-5"/>`,
   terminal: svg`<path d="m4 17 6-5-6-5M12 19h8"/>`,
   download: svg`<path d="M12 3v12M7 10l5 5 5-5M4 21h16"/>`,
+  wrap: svg`<path d="M3 6h18M3 12h15a3 3 0 0 1 0 6h-4M16 16l-2 2 2 2M3 18h7"/>`,
+  link: svg`<path d="M10 13a5 5 0 0 0 7.5.5l3-3a5 5 0 0 0-7-7l-1.7 1.7M14 11a5 5 0 0 0-7.5-.5l-3 3a5 5 0 0 0 7 7l1.7-1.7"/>`,
   plus: svg`<path d="M12 5v14M5 12h14"/>`,
 } as const;
 

@@ -22,7 +22,7 @@ export interface Source {
 
 /**
  * The states of a view around its content: loading (a skeleton after 150 ms), error (what failed, retry), stale (its
- * age, above the content). Give it `.source`; put the content in the default slot and show it whatever the state.
+ * age, above the content). With `fill` the content is as high as the element. Give it `.source`; put the content in the default slot and show it whatever the state.
  */
 @customElement('mg-state')
 export class MgState extends MgElement {
@@ -30,6 +30,8 @@ export class MgState extends MgElement {
     MgElement.styles,
     css`
       :host { display: block; min-width: 0; }
+      :host([fill]), :host([fill]) .content { display: flex; flex-direction: column; min-height: 0; }
+      :host([fill]) .content { flex: 1; }
       .skeleton { display: grid; gap: 8px; padding: 8px 0; }
       .skeleton i {
         height: 18px;
@@ -98,7 +100,7 @@ export class MgState extends MgElement {
     }
     return html`${error}${source.stale && !source.problem
         ? html`<div class="stale">${icon('help')} Not live: last known ${coarse(now.value - source.confirmedAt)} ago.</div>`
-        : nothing}<div class=${source.stale ? 'old' : ''}><slot></slot></div>`;
+        : nothing}<div class=${source.stale ? 'content old' : 'content'}><slot></slot></div>`;
   }
 }
 

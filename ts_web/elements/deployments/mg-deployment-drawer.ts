@@ -3,10 +3,8 @@ import { customElement, property } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
 import { api, call } from '../../data/client.ts';
 import { LiveCollection, LiveDocument } from '../../data/live.ts';
-import { LiveLog } from '../../data/live-log.ts';
 import '../../kit/drawer.ts';
 import { MgElement } from '../../kit/element.ts';
-import '../../kit/log-lines.ts';
 import '../../kit/menu.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
@@ -19,6 +17,7 @@ import './mg-timeline.ts';
 import type { EventView } from './mg-timeline.ts';
 import { progressOf } from './progress.ts';
 
+const DOWN: readonly string[] = ['failed', 'stopped', 'pending'];
 const TABS = ['summary', 'logs', 'events'] as const;
 
 /** One deployment: why it is where it is, what it says, what happened. */
@@ -30,7 +29,6 @@ export class MgDeploymentDrawer extends MgElement {
       h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
       .why { color: var(--text-2); overflow-wrap: anywhere; }
       .refused { color: var(--critical); overflow-wrap: anywhere; }
-      mg-log-lines { height: calc(100dvh - 190px); min-height: 200px; }
     `,
   ];
 
@@ -38,7 +36,6 @@ export class MgDeploymentDrawer extends MgElement {
   @property({ attribute: false }) refused = '';
   #detail!: LiveDocument<Detail>;
   #events!: LiveCollection<EventView>;
-  #log!: LiveLog;
   #letGo: (() => void)[] = [];
   #seen = '';
 
@@ -57,8 +54,7 @@ export class MgDeploymentDrawer extends MgElement {
     this.#events = new LiveCollection<EventView>(topic, (event) => String(event.seq), () =>
       call(api.GET('/v1/_ui/deployments/{deployment}/events', { params: { path, query: { limit: 1000 } } })),
     );
-    this.#log = new LiveLog(topic);
-    this.#letGo = [this.#detail.hold(), this.#events.hold(), this.#log.hold()];
+    this.#letGo = [this.#detail.hold(), this.#events.hold()];
   }
 
   #release(): void {
@@ -80,13 +76,10 @@ export class MgDeploymentDrawer extends MgElement {
   #tab(): unknown {
     const tab = param('tab');
     if (tab === 'logs') {
-      const lines = this.#log.lines.value;
-      return html`<mg-state .source=${this.#log}>
-        ${lines.length
-          ? html`<mg-log-lines label=${`Log of ${this.deployment}`}
-              .lines=${lines.map((line) => ({ key: line.seq, at: line.at, level: line.level, text: line.message }))}></mg-log-lines>`
-          : html`<mg-empty heading="It has said nothing yet" icon="logs"><p>Its output appears here as soon as an engine runs.</p></mg-empty>`}
-      </mg-state>`;
+      void import('./mg-deployment-logs.ts');
+      const row = state.deployments.get(this.deployment);
+      const down = row && DOWN.includes(row.state) ? row.state : '';
+      return html`<mg-deployment-logs .deployment=${this.deployment} down=${down}></mg-deployment-logs>`;
     }
     if (tab === 'events') {
       return html`<mg-state .source=${this.#events} rows="6"><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`;
@@ -99,7 +92,7 @@ export class MgDeploymentDrawer extends MgElement {
     const row = state.deployments.get(this.deployment);
     const current = param('tab') || 'summary';
     const tabs = TABS.map((tab) => ({
-      href: hrefWith({ tab: tab === 'summary' ? null : tab }),
+      href: hrefWith({ tab: tab === 'summary' ? null : tab, find: null, expression: null, line: null }),
       label: tab.charAt(0).toUpperCase() + tab.slice(1),
       current: tab === current,
     }));

@@ -11,7 +11,6 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { hrefWith, param, setParams } from '../../router.ts';
-import './mg-history-drawer.ts';
 
 type HistoryView = Schemas['HistoryView'];
 
@@ -54,6 +53,7 @@ export class MgDeploymentsHistory extends MgElement {
   protected override render(): unknown {
     const all = this.#history.items.value;
     const open = param('open');
+    if (open) void import('./mg-history-drawer.ts');
     return html`<h1 class="visually-hidden">Deployment history</h1>
       <mg-state .source=${this.#history} rows="5">
         ${all.length

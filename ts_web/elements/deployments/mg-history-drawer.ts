@@ -4,7 +4,8 @@ import { api, call, type Schemas } from '../../data/client.ts';
 import { LiveCollection, LiveDocument } from '../../data/live.ts';
 import '../../kit/drawer.ts';
 import { MgElement } from '../../kit/element.ts';
-import '../../kit/log-lines.ts';
+import { EndedLog } from '../../kit/log/lines.ts';
+import '../../kit/log/mg-log.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
 import '../../kit/tabs.ts';
@@ -12,6 +13,8 @@ import '../../kit/time.ts';
 import { hrefWith, param } from '../../router.ts';
 import './mg-timeline.ts';
 import type { EventView } from './mg-timeline.ts';
+
+type Line = Schemas['LogLineView'];
 
 /** A deployment that ended: its last lines and its events. */
 @customElement('mg-history-drawer')
@@ -21,7 +24,7 @@ export class MgHistoryDrawer extends MgElement {
     css`
       h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
       p { overflow-wrap: anywhere; }
-      mg-log-lines { height: calc(100dvh - 190px); min-height: 200px; }
+      mg-log { height: calc(100dvh - 190px); min-height: 200px; }
     `,
   ];
 
@@ -29,6 +32,7 @@ export class MgHistoryDrawer extends MgElement {
   #record!: LiveDocument<Schemas['HistoryView']>;
   #events!: LiveCollection<EventView>;
   #letGo: (() => void)[] = [];
+  #shown: { readonly lines: readonly Line[]; readonly log: EndedLog } | undefined;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -51,6 +55,14 @@ export class MgHistoryDrawer extends MgElement {
     for (const release of this.#letGo.splice(0)) release();
   }
 
+  #log(lines: readonly Line[]): EndedLog {
+    if (this.#shown?.lines !== lines) {
+      const log = new EndedLog(lines.map(({ number, at, level, text }) => ({ seq: number, at, source: `deployment:${this.deployment}`, level, text })));
+      this.#shown = { lines, log };
+    }
+    return this.#shown.log;
+  }
+
   protected override willUpdate(changed: PropertyValues): void {
     if (changed.has('deployment')) this.#open();
   }
@@ -60,7 +72,7 @@ export class MgHistoryDrawer extends MgElement {
     const events = param('tab') === 'events';
     const tabs = [
       { href: hrefWith({ tab: null }), label: 'Last lines', current: !events },
-      { href: hrefWith({ tab: 'events' }), label: 'Events', current: events },
+      { href: hrefWith({ tab: 'events', find: null, expression: null, line: null }), label: 'Events', current: events },
     ];
     const lines = record?.last_lines ?? [];
     return html`<mg-drawer label=${`Ended deployment ${this.deployment}`}>
@@ -77,8 +89,7 @@ export class MgHistoryDrawer extends MgElement {
         ? html`<mg-state .source=${this.#events}><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`
         : html`<mg-state .source=${this.#record}>
             ${lines.length
-              ? html`<mg-log-lines label=${`Last lines of ${this.deployment}`}
-                  .lines=${lines.map((line) => ({ key: line.number, at: line.at, level: line.level, text: line.text }))}></mg-log-lines>`
+              ? html`<mg-log ended label=${`Last lines of ${this.deployment}`} .source=${this.#log(lines)}></mg-log>`
               : html`<mg-empty heading="It left no lines" icon="logs"><p>Its engine never ran, or said nothing.</p></mg-empty>`}
           </mg-state>`}
     </mg-drawer>`;
