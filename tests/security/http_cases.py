@@ -32,6 +32,8 @@ class Case:
     """What the replica gets; None: it must get nothing."""
     alone: bool = False
     """Nothing is sent behind it: the request is not whole, and the answer comes by timeout."""
+    then: tuple[int, ...] = ()
+    """Answers after the first, to what else the bytes hold, before the connection is closed."""
 
 
 def refused(source: str, **raws: bytes) -> list[Case]:
@@ -444,4 +446,3 @@ GROUPS = {
     "line": LINES,
     "host": HOSTS,
 }
-CASES = {f"{group}-{case.name}": case for group, cases in GROUPS.items() for case in cases}

@@ -62,6 +62,7 @@ class Core:
         """No new connection; each open one ends with its present request."""
         self._id_prefix = b"mg-%b" % secrets.token_hex(6).encode()
         self._ids = count(1)
+        self._date_of, self._date = 0, b""
 
     def connection_opened(self, connection: "ClientConnection") -> None:
         """Take a new client connection into account."""
@@ -82,6 +83,14 @@ class Core:
         self.counters.wanted[model] = now
         if self.tell_control is not None and now - before >= REPORT_SECONDS:  # in between the regular reports do
             self.tell_control()
+
+    def date_line(self) -> bytes:
+        """Return the header line that tells the time, to the second."""
+        second = int(self.deadlines.wall)
+        if second != self._date_of:
+            text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))  # in no locale but C's
+            self._date_of, self._date = second, f"Date: {text}\r\n".encode()
+        return self._date
 
     def next_request_id(self) -> bytes:
         """Return an id that no other request has, in this process or another."""

@@ -275,7 +275,9 @@ class ClientConnection(asyncio.Protocol):
             extra += b"Content-Type: %b\r\nContent-Length: %d\r\n" % (content_type, len(body))
         if closing:
             extra += b"Connection: close\r\n"
-        head = b"%bX-Request-Id: %b\r\nCache-Control: no-store\r\n%b\r\n" % (status_line(status), request_id, extra)
+        head = b"%b%bX-Request-Id: %b\r\nCache-Control: no-store\r\n%b\r\n" % (
+            status_line(status), self._core.date_line(), request_id, extra,
+        )  # fmt: skip
         self.write(head if request.method == b"HEAD" else head + body)
 
     def _after_answer(self) -> None:

@@ -11,7 +11,7 @@ import httptools
 from modelgrid.gateway import local
 from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal
 from modelgrid.gateway.heads import NOT_AGAIN, Head, Known, head_of
-from modelgrid.gateway.request import Request, header_too_large
+from modelgrid.gateway.request import Request, framing_too_large, header_too_large
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
@@ -22,8 +22,8 @@ class RequestReader:
     """Takes bytes, gives each whole request, or the one refusal that ends the reading, to `ClientConnection.take`."""
 
     __slots__ = (
-        "_client", "_core", "_head", "_last", "_missing", "_parser", "_raw_head", "_resuming", "_upgrading",
-        "continued", "ended", "reading_head", "request", "unread",
+        "_client", "_core", "_head", "_last", "_missing", "_parser", "_raw_frame", "_raw_head", "_resuming",
+        "_upgrading", "continued", "ended", "reading_head", "request", "unread",
     )  # fmt: skip
 
     def __init__(self, core: "Core", client: "ClientConnection") -> None:
@@ -34,6 +34,7 @@ class RequestReader:
         self._last: Known[Request] | None = None  # the head that was found last
         self._missing = 0  # bytes of the body of a request whose head was known
         self._raw_head = 0
+        self._raw_frame = 0  # bytes since the last of the body: chunk extensions, trailers
         self._upgrading = self._resuming = False  # the parser stopped for another protocol; a new one gets the body
         self.request: Request | None = None
         """The request that is being read."""
@@ -53,6 +54,8 @@ class RequestReader:
             data = self._add_body(before, data)  # type: ignore[arg-type]  # what is missing is missing of a request
         elif before is None:
             data = self._recall(data)
+        else:
+            self._raw_frame += fresh
         while data and not self.ended:
             data = self._parse(data)
         request = self.request
@@ -135,6 +138,7 @@ class RequestReader:
             self._resuming = False
             return
         self.reading_head = False
+        self._raw_frame = 0
         core, parser = self._core, self._parser
         request.method = parser.get_method()
         request.version = parser.get_http_version()
@@ -149,6 +153,7 @@ class RequestReader:
             core.request_heads.learn(head, request.again())
 
     def on_body(self, data: bytes) -> None:
+        self._raw_frame = 0
         if self.request is not None:
             self.request.add_body(data, self._core.settings.max_body_bytes)
 
@@ -197,6 +202,8 @@ class RequestReader:
                 request.refusal = header_too_large(limit)
         else:
             self._client.more_is_due()
+            if self._raw_frame > limit and not self._missing:
+                request.refusal = request.refusal or framing_too_large(limit)
         if request.refusal is not None:
             self.cut_short(request.refusal)
         elif not self.reading_head and not self._client.hold(max(request.size + self._missing, request.announced)):

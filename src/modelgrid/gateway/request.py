@@ -67,6 +67,7 @@ class Request:
     head_bytes = 0
     size = 0
     _hosts = 0
+    _content_types = 0
     _host = b""
     _secrets = 0
     _secret = b""
@@ -149,6 +150,7 @@ class Request:
         if key not in _SPECIAL:
             self.headers.append(b"%b: %b\r\n" % (name, value))
         elif key == b"content-type":
+            self._content_types += 1
             self.content_type = value
             self.headers.append(b"Content-Type: %b\r\n" % value)
         elif key == b"x-session-id":
@@ -232,6 +234,8 @@ class Request:
             return _malformed("The Host header is not a host name.")
         if self._transfer and (self._transfer != b"chunked" or self.version == "1.0"):
             return _malformed("The only transfer coding understood is 'chunked', in HTTP/1.1.")
+        if self._content_types > 1:  # the engine may go by the other one, and find another model in the form
+            return _malformed("A request carries at most one Content-Type header.")
         if self._connection:
             self._drop_named_headers()
         if self._expect and self._expect != b"100-continue":
@@ -274,6 +278,11 @@ def _wrong_method(allow: str) -> Refusal:
 
 def _too_large(limit: int) -> Refusal:
     return Refusal(status=413, code="body_too_large", message=f"The request body is over {limit} bytes.")
+
+
+def framing_too_large(limit: int) -> Refusal:
+    """Return the refusal of a request of which `limit` bytes in a row are neither headers nor body."""
+    return _malformed(f"The chunk extensions or trailers of the request are over {limit} bytes.")
 
 
 def header_too_large(limit: int) -> Refusal:
