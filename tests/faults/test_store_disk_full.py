@@ -13,11 +13,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures" / "state"))
 
+from state_past import make_past, stored
 from store_postgres import binaries, postgres_cluster
 from store_values import api_key, deployment, event, target, user
 
 from modelgrid.adapters.store_sql import SqlStore, open_store
+from modelgrid.adapters.store_sql.copies import schema_of
+from modelgrid.adapters.store_sql.schema import copies_beside
+from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.errors import StorageFull
 from modelgrid.domain.node import NodeStatus
 
@@ -163,3 +168,20 @@ async def test_a_full_disk_under_postgresql(disk: SmallDisk) -> None:
         await store.put_target(target("healed"), events=[event(subject_id="healed")])
         assert await _names(store) == acknowledged | {"healed"}
         await store.close()
+
+
+async def test_without_room_for_its_copy_a_database_is_not_migrated(disk: SmallDisk) -> None:
+    path = disk.folder / "state.db"
+    url = f"sqlite:///{path}"
+    before = make_past(url, "0001")
+    disk.fill(leave=path.stat().st_size // 2)
+    with pytest.raises(StorageFull, match=f"not migrated from schema 0001 to {SCHEMA_VERSION}") as refused:
+        await open_store(url)
+    assert "Free" in refused.value.fix
+    assert copies_beside(path) == [], "half a copy was left"
+    assert schema_of(path) == "0001"
+    disk.make_room()
+    assert stored(url, set(before)) == before
+    await (await open_store(url)).close()
+    assert schema_of(path) == SCHEMA_VERSION
+    assert len(copies_beside(path)) == 1

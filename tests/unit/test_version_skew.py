@@ -69,7 +69,9 @@ def test_what_is_no_version_is_refused(odd: str) -> None:
 
 
 @given(number, number, number, number)
-def test_who_is_which_does_not_matter_for_the_answer(major: int, minor: int, other_major: int, other_minor: int) -> None:
+def test_who_is_which_does_not_matter_for_the_answer(
+    major: int, minor: int, other_major: int, other_minor: int
+) -> None:
     one, other = f"{major}.{minor}.0", f"{other_major}.{other_minor}.0"
     assert skew(one, other).ok == skew(other, one).ok
     assert skew(one, other).ok == (major == other_major and abs(minor - other_minor) <= 1)

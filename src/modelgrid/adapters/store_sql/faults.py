@@ -37,7 +37,7 @@ def explain(error: Exception, *, database: str) -> Fault | None:
         return None
     cause = error.orig
     if isinstance(cause, sqlite3.Error):
-        return _explain_sqlite(cause, database)
+        return explain_sqlite(cause, database)
     if isinstance(cause, UnicodeEncodeError):
         return Fault(InvalidInput("A name or text to be stored is not valid Unicode."))
     return _explain_postgresql(error, database) if isinstance(error, DBAPIError) else None
@@ -47,8 +47,8 @@ def _unavailable(database: str, what: str, fix: str = "") -> StoreUnavailable:
     return StoreUnavailable(f"The state database {database} does not answer: {what}.", fix=fix, database=database)
 
 
-def _explain_sqlite(error: sqlite3.Error, path: str) -> Fault | None:
-    """By primary result code (https://sqlite.org/rescode.html)."""
+def explain_sqlite(error: sqlite3.Error, path: str) -> Fault | None:
+    """Return what an error of the database `path` means, by its primary result code (https://sqlite.org/rescode.html)."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     found: ModelGridError | None = None
     match None if code is None else code & 0xFF:
