@@ -96,7 +96,7 @@ async def test_it_is_copied_as_it_was_before(tmp_path: Path, revision: str) -> N
 
 async def test_a_new_database_has_nothing_to_copy(tmp_path: Path) -> None:
     await (await open_store(f"sqlite:///{tmp_path}/state.db")).close()
-    assert [item.name for item in tmp_path.iterdir()] == ["state.db"]
+    assert copies_beside(tmp_path / "state.db") == []
 
 
 async def test_the_newest_copies_are_kept(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ COMMANDS = {
     "gpu": ("gpu", "GPUs and their drivers."),
     "config": ("config", "Configuration, API keys, tokens and users."),
     "service": ("service", "The daemon as a systemd service."),
+    "backup": ("backup", "Write the state of this machine's daemon to one file."),
+    "restore": ("backup", "Put a backup in place of the state of this machine."),
 }
 """Each command's module in this package, which adds it with `register(app)`, and its line in the help."""
 
