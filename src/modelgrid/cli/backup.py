@@ -48,10 +48,10 @@ def backup(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the state of this machine's daemon to one file. The daemon may run, and write, meanwhile.
+    """Write the state of this machine's daemon to one file.
 
-    In it: the database, config.json, copies of downloaded catalogs, and a manifest with checksums. Secrets are left
-    out unless you ask for them."""
+    The daemon may run, and write, meanwhile. In the file: the database, config.json, copies of downloaded catalogs, and
+    a manifest with checksums. Secrets are left out unless you ask for them."""
     from modelgrid.adapters.backup_tar import back_up  # noqa: PLC0415  not needed to show the help
 
     session = _here(session_of(context), "backup")
@@ -83,9 +83,10 @@ def restore(
     keep_config: Annotated[bool, typer.Option("--keep-config", help="Leave config.json as it is.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a backup in place of the state of this machine. The daemon must not run; engines may.
+    """Put a backup in place of the state of this machine.
 
-    Checksums, database and config.json are checked first. What was there is kept aside, and said where."""
+    The daemon must not run; engines may. Checksums, database and config.json are checked first. What was there is kept
+    aside, and said where."""
     from modelgrid.adapters.backup_tar import restore as put_back  # noqa: PLC0415  not needed to show the help
 
     session = _here(session_of(context), "restore")
