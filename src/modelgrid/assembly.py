@@ -14,6 +14,7 @@ from modelgrid.adapters.mounts import check_mounts
 from modelgrid.adapters.process_owner import ProcessOwner
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import open_store
+from modelgrid.clustering import Ground, standing
 from modelgrid.composition import (
     catalog_sources,
     engine_runtimes,
@@ -178,8 +179,14 @@ class Assembly:
             catalog_sources(config, state_dir, clock), clock, lambda _: self.catalog_changed.notify()
         )
         roots = mount_roots(config, state_dir)
+        name = NodeName(config.node_name or socket.gethostname())
         self.targets = TargetService(
-            store, self.catalog, clock, base.secrets, check_mounts=lambda mounts: check_mounts(mounts, roots)
+            store,
+            self.catalog,
+            clock,
+            base.secrets,
+            check_mounts=lambda mounts: check_mounts(mounts, roots),
+            local=name,
         )
         self.keys = ApiKeyService(store, clock, base.secrets)
         self.passwords = Passwords()
@@ -190,16 +197,32 @@ class Assembly:
         self.node_status = NodeStatusService(store, clock)
         self.logs, self.live, self.probe = base.logs, LiveFacts(), ReadinessProbe()
         self.started_at = clock.now()
-        self.metrics = MetricsService(self.registry, self.nodes, Scraper(self.registry, clock), clock)
+        self.metrics = MetricsService(self.registry, self.nodes, Scraper(self.registry, clock, name), clock)
         self.default_runtime = base.platform.runtime or RuntimeKind.PROCESS
         self.local = LocalNode(
-            name=NodeName(config.node_name or socket.gethostname()),
+            name=name,
             role=config.cluster.role,
             advertise_url=config.cluster.advertise_url or f"http://{config.api.host}:{config.api.port}",
             labels=config.cluster.labels,
             assignments={GpuId(gpu): name for gpu, name in config.gpus.assignments.items()},
             runtimes=tuple(kind.value for kind in base.usable),
+            default_runtime=self.default_runtime.value,
             inventory=lambda: base.gpus.inventory,
+        )
+        self.standing = standing(
+            Ground(
+                config=config,
+                state_dir=state_dir,
+                store=store,
+                clock=clock,
+                secrets=base.secrets,
+                registry=self.registry,
+                targets=self.targets,
+                catalog=self.catalog,
+                live=self.live,
+                local=self.local,
+                node_status=self.node_status,
+            )
         )
         self.reconciler = Reconciler(
             registry=self.registry,
@@ -220,9 +243,10 @@ class Assembly:
             clock=clock,
             api=config.api,
             auto_deploy=config.models.auto_deploy,
+            around=self.standing.around(),
         )
         self.launches = Launches(
-            catalog=self.catalog,
+            find=lambda model: self.standing.ordered_entry(model) or self.catalog.find(model),
             targets=self.targets,
             inventory=lambda: base.gpus.inventory,
             settings=launch_settings(config, state_dir, base.platform),
@@ -240,13 +264,14 @@ class Assembly:
                 allocate_port=ports.allocate,
                 launch=self.launches.launch,
                 names=self.launches.names,
+                node=name,
                 in_flight=self.gateways.in_flight,
             )
         )
 
     def nodes(self) -> Sequence[Node]:
-        """Return the nodes of the cluster: this one."""
-        return (self.local.read(self.node_status.of(self.local.name), self.base.clock.now()),)
+        """Return the nodes of the cluster, this one first."""
+        return self.standing.nodes()
 
     def metrics_text(self) -> str:
         """Return control's part of `/metrics`."""
@@ -276,6 +301,7 @@ class Assembly:
             self.node_status.load(),
             self.base.gpus.refresh(),
         )
+        await self.standing.load()
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Let gateways connect, and take every deployment in hand."""
@@ -295,13 +321,19 @@ class Assembly:
         self.base.gpus.subscribe(lambda _: self.reconciler.wake())
         for notifier in (self.targets.changed, self.node_status.changed, self.catalog_changed):
             notifier.listen(self.reconciler.wake)
+        if self.standing.control is not None:
+            self.standing.control.changed.listen(self.reconciler.wake)
+        await self.standing.start(self.gateways)
+        stack.push_async_callback(self.standing.close)
         self.keepers.start()
         stack.push_async_callback(self.keepers.close)
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the process does."""
+        decides = (self.reconciler.run(),) if self.standing.decides else ()
         return (
-            self.reconciler.run(),
+            *decides,
+            *self.standing.loops(),
             self.gateways.run(),
             self.sessions.run(),
             self.tokens.run(),
@@ -312,4 +344,4 @@ class Assembly:
         )
 
     def _held_ports(self) -> set[int]:
-        return {item.port for item in self.registry.all() if item.port}
+        return {item.port for item in self.registry.all() if item.port and self.keepers.tools.keeps(item)}

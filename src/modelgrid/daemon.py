@@ -10,18 +10,22 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
 import uvloop
 
+from modelgrid.adapters.node_certificate import FOLDER, certificate_in
 from modelgrid.api.app import create_app
+from modelgrid.api.cluster import create_cluster_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
 from modelgrid.api.publisher import Publisher
 from modelgrid.appliers import Live, as_listening, check_files, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
+from modelgrid.clustering import advertised_host
 from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
@@ -35,6 +39,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.cluster.joining import JoinService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
 from modelgrid.services.preview import PreviewService
@@ -120,10 +125,18 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
+        servers = [server]
+        if arguments.cluster_socket is not None:
+            nodes_app = create_cluster_app(app, *assembly.standing.answers())
+            servers.append(_Server(_cluster_config(nodes_app, arguments.state_dir), lambda: None))
+            listening = [socket.socket(fileno=arguments.cluster_socket)]
+            serving_nodes = asyncio.create_task(servers[-1].serve(sockets=listening))
+            tasks.append(serving_nodes)
         log.info("control starts", platform=base.platform.reason)
         await _until(stopped, [serving, *tasks])
         services.hub.close()
-        server.should_exit = True
+        for item in servers:
+            item.should_exit = True
         await serving
 
 
@@ -166,6 +179,13 @@ def _services(
     assembly: Assembly, settings: SettingsService, restart: RestartService, problems: Callable[[], Sequence[str]]
 ) -> Services:
     base = assembly.base
+
+    async def configure(patch: dict[str, object], by: str) -> None:
+        await settings.patch(patch, by=by, etags=None, dry_run=False)
+
+    async def restarted(by: str) -> None:
+        await restart.restart(by=by)
+
     drivers = DriverService(base.gpus, base.clock)
     doctor = Doctor(
         state_dir=base.arguments.state_dir,
@@ -202,6 +222,20 @@ def _services(
         metrics=assembly.metrics,
         live=assembly.live,
         nodes=assembly.nodes,
+        node_name=assembly.local.name,
+        control=assembly.standing.control,
+        contact=lambda: assembly.standing.agent.contact if assembly.standing.agent else None,
+        node_credential=assembly.standing.around().credential,
+        cluster_url=f"https://{advertised_host(base.config)}:{base.config.cluster.port}",
+        joining=JoinService(
+            config=base.config,
+            state_dir=base.arguments.state_dir,
+            name=assembly.local.name,
+            clock=base.clock,
+            host_towards=lambda url: advertised_host(base.config, urlsplit(url).hostname or ""),
+            configure=configure,
+            restart=restarted,
+        ),
         node_status=assembly.node_status,
         drivers=drivers,
         doctor=doctor,
@@ -285,6 +319,24 @@ def _uvicorn_config(app: object, config: Config) -> uvicorn.Config:
         timeout_graceful_shutdown=3,
         ssl_certfile=tls.cert_file if tls else None,
         ssl_keyfile=tls.key_file if tls else None,
+    )
+
+
+def _cluster_config(app: object, state_dir: Path) -> uvicorn.Config:
+    """The port for other nodes: TLS with this node's own certificate, which they know."""
+    certificate = certificate_in(state_dir / FOLDER)
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        ssl_certfile=str(certificate.certificate),
+        ssl_keyfile=str(certificate.key),
     )
 
 

@@ -3,12 +3,14 @@
 from typing import Any
 
 from modelgrid.domain.access import AccessToken, ApiKey, KeyLimits, Role, Session, User
+from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment, Diagnosis, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef, LogLine
 from modelgrid.domain.event import Event, Level, Subject
-from modelgrid.domain.gpu import GpuVendor
+from modelgrid.domain.gpu import GpuInventory, GpuVendor
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId, GpuId, ModelId, NodeName
+from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision, MemoryNeed, MemoryTerm, Placement, Verdict
 from modelgrid.domain.target import Constraints, EngineSpec, Mount, Origin, RuntimeKind, Target
 
@@ -164,3 +166,27 @@ def access_token(token_id: str = "token-1", **changes: Any) -> AccessToken:
         "expires_at": 1_790_000_000.0,
     }
     return AccessToken(**{**values, **changes})
+
+
+def member(name: str = "worker-a", **changes: Any) -> Member:
+    values: dict[str, Any] = {
+        "name": NodeName(name),
+        "joined_at": 1_760_000_000.0,
+        "peer_url": "https://192.0.2.7:8083",
+        "cluster_url": "https://192.0.2.7:8082",
+        "certificate": "-----BEGIN CERTIFICATE-----",
+        "digest": name.rjust(64, "0"),
+        "node": Node(name=NodeName(name), inventory=GpuInventory(taken_at=1.0)),
+    }
+    return Member(**{**values, **changes})
+
+
+def join_token(token_id: str = "join-1", **changes: Any) -> JoinToken:
+    values: dict[str, Any] = {
+        "id": token_id,
+        "digest": token_id.rjust(64, "0"),
+        "created_at": 1_760_000_000.0,
+        "created_by": "admin",
+        "expires_at": 1_760_000_900.0,
+    }
+    return JoinToken(**{**values, **changes})

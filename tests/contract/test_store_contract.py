@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 from store_postgres import PostgresCluster, binaries, postgres_cluster
-from store_values import access_token, api_key, deployment, event, record, session, target, user
+from store_values import (
+    access_token,
+    api_key,
+    deployment,
+    event,
+    join_token,
+    member,
+    record,
+    session,
+    target,
+    user,
+)
 
 from modelgrid.adapters.store_sql import SqlStore, open_store
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
@@ -330,6 +341,37 @@ async def test_access_tokens(store: SqlStore) -> None:
     with pytest.raises(NotFound):
         await store.revoke_access_token("nobody", 1.0)
     assert await store.access_tokens() == (revoked, later)
+    assert len(await store.events()) == 2
+
+
+async def test_an_invitation_is_good_once(store: SqlStore) -> None:
+    await store.add_join_token(join_token(), events=[event("invited", subject=Subject.NODE)])
+    with pytest.raises(Conflict):
+        await store.add_join_token(join_token())
+    now = join_token().created_at + 1
+    for token_id, at in (("unknown", now), ("join-1", join_token().expires_at + 1)):
+        with pytest.raises(Conflict):
+            await store.join_member(member(), token_id=token_id, at=at)
+    assert await store.members() == ()
+    tries = [store.join_member(member(name), token_id="join-1", at=now) for name in ("worker-a", "worker-b")]
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes].count(Conflict) == 1
+    (joined,) = await store.members()
+    (token,) = await store.join_tokens()
+    assert token == join_token(used_at=now, used_by=joined.name)
+    assert len(await store.events()) == 1
+
+
+async def test_members(store: SqlStore) -> None:
+    await store.put_members([member("worker-b"), member()], events=[event(subject=Subject.NODE)])
+    moved = member(peer_url="https://192.0.2.8:8083", next_digest="f" * 64)
+    await store.put_members([moved])
+    await store.put_members([])
+    assert await store.members() == (moved, member("worker-b"))
+    await store.delete_member("worker-a", events=[event(subject=Subject.NODE)])
+    with pytest.raises(NotFound):
+        await store.delete_member("worker-a")
+    assert await store.members() == (member("worker-b"),)
     assert len(await store.events()) == 2
 
 

@@ -120,6 +120,10 @@ class DaemonUnderTest:
         if wait:
             self.wait_ready()
 
+    @property
+    def runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def wait_ready(self) -> None:
         wait_until("the daemon answers", self.answers, START_SECONDS, self.words)
 

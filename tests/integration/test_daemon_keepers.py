@@ -57,6 +57,7 @@ class Rig:
                 allocate_port=ports.allocate,
                 launch=self._launch,
                 names=lambda deployment: (deployment.model, ()),
+                node=NodeName("here"),
                 in_flight=lambda _: 0,
             )
         )

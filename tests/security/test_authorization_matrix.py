@@ -71,6 +71,7 @@ async def measured() -> list[str]:
         config=Config(),
         settings=SimpleNamespace(running=Config()),
         nodes=lambda: (),
+        control=None,
         hub=SimpleNamespace(position="0-0"),
         sessions=Known(sessions),
         tokens=Known(tokens),

@@ -16,7 +16,7 @@ from modelgrid.domain.ids import DeploymentId, ModelId
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome
 from modelgrid.domain.target import Origin, RuntimeKind
 from modelgrid.services.events import Notifier
-from modelgrid.services.gateways import REPORT_FRESH_SECONDS, WANTED_FRESH_SECONDS, GatewayService
+from modelgrid.services.gateways import REPORT_FRESH_SECONDS, WANTED_FRESH_SECONDS, GatewayService, Neighbourhood
 
 ONE = DeploymentId("one-000001")
 
@@ -57,6 +57,7 @@ class Rig:
             clock=self.clock,
             api=ApiConfig(),  # type: ignore[call-arg]
             auto_deploy=True,
+            around=Neighbourhood(node="here"),
         )
         self.service._publish()
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from modelgrid.api.context import Caller, Context
+from modelgrid.api.context import DECIDES, Caller, Context
 from modelgrid.domain.access import ApiKey, KeyLimits
 
 router = APIRouter(tags=["access"])
@@ -81,7 +81,7 @@ async def list_api_keys(services: Context) -> ApiKeyList:
     return ApiKeyList(items=[api_key_view(key, now) for key in services.keys.all()])
 
 
-@router.post("/apikeys", status_code=201)
+@router.post("/apikeys", status_code=201, dependencies=[DECIDES])
 async def generate_api_key(services: Context, caller: Caller, body: ApiKeyBody) -> NewApiKey:
     """Make a key for the gateway. The answer is the only place where its secret is ever shown."""
     limits = KeyLimits(
@@ -94,7 +94,7 @@ async def generate_api_key(services: Context, caller: Caller, body: ApiKeyBody) 
     return NewApiKey(**_fields(new.key, services.clock.now()), secret=new.secret)
 
 
-@router.delete("/apikeys/{key}")
+@router.delete("/apikeys/{key}", dependencies=[DECIDES])
 async def revoke_api_key(services: Context, caller: Caller, key: str) -> ApiKeyView:
     """Revoke a key by its id, label or prefix. Gateways refuse it from then on."""
     return api_key_view(await services.keys.revoke(key, by=caller), services.clock.now())

@@ -14,6 +14,7 @@ from modelgrid.api import (
     docs_page,
     events,
     logs,
+    membership,
     metrics,
     nodes,
     overview,
@@ -26,6 +27,7 @@ from modelgrid.api.audit import AuditMiddleware
 from modelgrid.api.auth import Authentication
 from modelgrid.api.console_files import ConsoleFiles
 from modelgrid.api.context import Services
+from modelgrid.api.elsewhere import Elsewhere
 from modelgrid.api.errors import ErrorView, UnforeseenErrors, install
 from modelgrid.api.guard import Guard
 from modelgrid.api.openapi import publish
@@ -49,6 +51,7 @@ def create_app(services: Services, token: str) -> FastAPI:
             Middleware(Guard, services=services),
             Middleware(Authentication, services=services, token=token),
             Middleware(UnforeseenErrors),
+            Middleware(Elsewhere, services=services),
             Middleware(EventIds),
         ],
         generate_unique_id_function=_operation_id,
@@ -59,6 +62,7 @@ def create_app(services: Services, token: str) -> FastAPI:
     for resource in (
         overview,
         config,
+        membership,
         nodes,
         targets,
         deployments,

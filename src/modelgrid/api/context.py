@@ -10,8 +10,9 @@ from fastapi import Depends, Request
 from modelgrid.config.model import Config
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.access import Principal, Session
-from modelgrid.domain.errors import Forbidden
-from modelgrid.domain.node import Node
+from modelgrid.domain.errors import Conflict, Forbidden
+from modelgrid.domain.ids import NodeName
+from modelgrid.domain.node import Node, NodeRole
 from modelgrid.domain.routing import GatewayReport
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.store import Store
@@ -20,6 +21,9 @@ from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.cluster.agent import Contact
+from modelgrid.services.cluster.control_plane import ControlPlane
+from modelgrid.services.cluster.joining import JoinService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
 from modelgrid.services.live import LiveFacts
@@ -62,6 +66,17 @@ class Services:
     metrics: MetricsService
     live: LiveFacts
     nodes: Callable[[], Sequence[Node]]
+    node_name: NodeName
+    """This one's."""
+    control: ControlPlane | None
+    """On a control plane only."""
+    contact: Callable[[], Contact | None]
+    """On a worker: how it stands with its control plane."""
+    node_credential: Callable[[], str]
+    """What this node shows to others."""
+    cluster_url: str
+    """Where this node's control process answers other nodes."""
+    joining: JoinService
     node_status: NodeStatusService
     drivers: DriverService
     doctor: Doctor
@@ -71,6 +86,17 @@ class Services:
     hub: Hub
     """Where changes are published for the consoles that listen."""
     started_at: float
+
+    def must_decide(self) -> None:
+        """Raise `Conflict` on a worker: what is deployed where is its control plane's matter."""
+        if self.config.cluster.role is NodeRole.WORKER:
+            contact = self.contact()
+            where = f" at {contact.url}" if contact else ""
+            raise Conflict(
+                f"{self.node_name} is a worker: its control plane{where} decides what runs here.",
+                fix="Do this on the control plane, or take the node out with `modelgrid cluster leave`.",
+                role=NodeRole.WORKER.value,
+            )
 
 
 def services_of(request: Request) -> Services:
@@ -107,6 +133,13 @@ def source_of(request: Request) -> str:
     """Return the address that the connection comes from. What a proxy says about its own clients is not believed."""
     return request.client.host if request.client else ""
 
+
+def _must_decide(request: Request) -> None:
+    services_of(request).must_decide()
+
+
+DECIDES = Depends(_must_decide)
+"""For calls that change what is deployed where, or who may use it: not on a worker."""
 
 Context = Annotated[Services, Depends(services_of)]
 Caller = Annotated[str, Depends(caller_of)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
 from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.config.model import REDACTED
@@ -168,7 +168,7 @@ async def show_deployment(services: Context, deployment: str) -> DeploymentDetai
     return DeploymentDetail(**_fields(services, item), spec=redacted_spec(item.spec), failures=item.failures)
 
 
-@router.post("/deployments/{deployment}/{action}")
+@router.post("/deployments/{deployment}/{action}", dependencies=[DECIDES])
 async def act(
     services: Context, caller: Caller, deployment: str, action: Literal["start", "stop", "restart"]
 ) -> DeploymentView:
@@ -178,7 +178,7 @@ async def act(
     return deployment_view(services, await verb(item.id, by=caller))
 
 
-@router.delete("/deployments/{deployment}", status_code=202)
+@router.delete("/deployments/{deployment}", status_code=202, dependencies=[DECIDES])
 async def remove_deployment(services: Context, caller: Caller, deployment: str) -> DeploymentView:
     """Drain, stop and remove a deployment; its target wants one replica less. Goes on after the answer."""
     item = services.registry.resolve(deployment)

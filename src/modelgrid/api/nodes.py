@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.decide.gpu_share import memory_share
 from modelgrid.domain.errors import NotFound
@@ -111,7 +111,7 @@ async def show_node(services: Context, name: str, response: Response) -> NodeVie
     return node_view(node)
 
 
-@router.post("/nodes/{name}/{action}")
+@router.post("/nodes/{name}/{action}", dependencies=[DECIDES])
 async def act_on_node(
     services: Context,
     caller: Caller,

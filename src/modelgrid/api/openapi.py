@@ -43,6 +43,7 @@ TEXT = "text/plain"
 EXAMPLES: Mapping[str, Any] = {
     "ApiKeyBody": {"label": "batch jobs", "models": ["qwen2.5-0.5b"], "requests_per_minute": 600},
     "ConfigPatch": {"api": {"rateLimit": 600, "cors": ["https://chat.example.com"]}},
+    "JoinBody": {"url": "https://control-a:8082", "token": "mgj-1nvqLvFjGmF2yqf0R4kT7xWv5sQbCzEh0aBcDe.5f70bf18…"},
     "LoginBody": {"user": "admin", "password": "a sentence is good"},
     "OwnPasswordBody": {"current": "the one-time password", "new": "a sentence is good"},
     "PasswordBody": {"password": "a sentence is good"},

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from modelgrid.api.context import Caller, Context, Services
+from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
 from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.domain.deployment import Intent
@@ -145,7 +145,7 @@ async def list_targets(services: Context) -> TargetList:
     return TargetList(items=[target_view(services, target) for target in services.targets.all()])
 
 
-@router.post("/targets/preview")
+@router.post("/targets/preview", dependencies=[DECIDES])
 async def preview_target(services: Context, body: PreviewBody) -> Preview:
     """Return what `PUT targets/{model}` would do, per GPU, without doing it."""
     entry = services.targets.entry_of(body.model)
@@ -161,7 +161,7 @@ async def show_target(services: Context, model: str, response: Response) -> Targ
     return target_view(services, target)
 
 
-@router.put("/targets/{model:path}")
+@router.put("/targets/{model:path}", dependencies=[DECIDES])
 async def put_target(
     services: Context,
     caller: Caller,
@@ -177,7 +177,7 @@ async def put_target(
     return target_view(services, target)
 
 
-@router.patch("/targets/{model:path}")
+@router.patch("/targets/{model:path}", dependencies=[DECIDES])
 async def scale_target(
     services: Context, caller: Caller, model: str, body: ScaleBody, response: Response, condition: IfMatch
 ) -> TargetView:
@@ -188,7 +188,7 @@ async def scale_target(
     return target_view(services, target)
 
 
-@router.delete("/targets/{model:path}", status_code=202)
+@router.delete("/targets/{model:path}", status_code=202, dependencies=[DECIDES])
 async def delete_target(services: Context, caller: Caller, model: str, condition: IfMatch) -> TargetView:
     """Clear a target; its deployments drain and end after the answer."""
     expected = condition.revision(model, services.targets.revision(model)) if condition else None

@@ -66,7 +66,6 @@ def make_plan(
     ]
     if role is not NodeRole.STANDALONE:
         listen.append(Listen(name="peers", host=config.cluster_host, port=config.cluster.peer_port, count=api.workers))
-    if role is NodeRole.CONTROL_PLANE:
         listen.append(Listen(name="cluster", host=config.cluster_host, port=config.cluster.port, count=1))
         control += ["--cluster-socket", "{fd:cluster:0}"]
     files = certificate_in(state_dir / FOLDER)

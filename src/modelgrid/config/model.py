@@ -157,7 +157,7 @@ class ClusterConfig(Section):
     host: HostName | None = Field(
         None, description="Address on which other nodes are listened to; null: that of api.host. Restart required."
     )
-    port: Port = Field(8082, description="Port on which a control plane takes calls of its nodes.")
+    port: Port = Field(8082, description="Port on which the control processes of nodes talk to each other.")
     peer_port: Port = Field(8083, description="Port on which the gateways take requests from those of other nodes.")
     labels: Mapping[Label, Label] = Field(
         default_factory=dict, max_length=64, description="What placements may ask of this node, by name."
@@ -210,9 +210,10 @@ class Config(Section):
     @property
     def cluster_ports(self) -> Mapping[str, int]:
         """The ports that a node of this role has beside those of `api`, by their keys."""
-        role, ports = self.cluster.role, self.cluster
-        peers = {} if role is NodeRole.STANDALONE else {"cluster.peerPort": ports.peer_port}
-        return peers | ({"cluster.port": ports.port} if role is NodeRole.CONTROL_PLANE else {})
+        ports = self.cluster
+        if ports.role is NodeRole.STANDALONE:
+            return {}
+        return {"cluster.peerPort": ports.peer_port, "cluster.port": ports.port}
 
     def image_for(self, vendor: GpuVendor | None) -> str:
         """Return the engine image for a vendor's GPUs; `None`: for the CPU."""

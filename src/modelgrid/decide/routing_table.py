@@ -1,7 +1,7 @@
 """The routing table's models: what each name leads to, from targets, deployments and the catalog."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -28,18 +28,20 @@ def model_routes(
     load_seconds: Mapping[str, float],
     deployable: Sequence[CatalogEntry],
     now: float,
+    lost: Collection[str] = (),
 ) -> tuple[ModelRoute, ...]:
     """Return one route per model, sorted by id.
 
     `lookup` finds a catalog entry by id, `load_seconds` has the measured load times by model, `deployable` are
-    entries that a request may bring up (`models.autoDeploy`): known and not running.
+    entries that a request may bring up (`models.autoDeploy`): known and not running. Engines on `lost` nodes are given
+    nothing: they are replaced, and may be gone.
     """
     by_model: dict[ModelId, list[Deployment]] = {target.model: [] for target in targets}
     wanted: defaultdict[str, int] = defaultdict(int)
     for target in targets:
         wanted[target.model] += target.replicas
     created = {target.model: int(target.created_at) for target in reversed(targets)}
-    for deployment in deployments:
+    for deployment in (item for item in deployments if item.placement is None or item.placement.node not in lost):
         by_model.setdefault(deployment.model, []).append(deployment)
         created.setdefault(deployment.model, int(deployment.created_at))
     idle = {entry.id: entry for entry in deployable if entry.id not in by_model}
@@ -60,6 +62,24 @@ def with_cache_blocks(routes: Sequence[ModelRoute], blocks: Callable[[str], int 
         replace(route, replicas=tuple(replace(item, cache_blocks=blocks(item.id)) for item in route.replicas))
         for route in routes
     )
+
+
+def with_own(shared: Sequence[ModelRoute], own: Sequence[ModelRoute], node: str) -> tuple[ModelRoute, ...]:
+    """Return the cluster's routes with what `node` knows of its own engines: it hears of them first, and goes on
+    hearing of them when nobody tells it of the others."""
+    mine = {route.id: route for route in own}
+    routes = [_with_own(route, mine.pop(route.id, None), node) for route in shared]
+    return tuple(sorted([*routes, *mine.values()], key=lambda route: route.id))
+
+
+def _with_own(shared: ModelRoute, own: ModelRoute | None, node: str) -> ModelRoute:
+    elsewhere = [replica for replica in shared.replicas if replica.node != node]
+    here = own.replicas if own is not None else ()
+    replicas = tuple(sorted([*elsewhere, *here], key=lambda replica: replica.id))
+    if any(replica.state is ReplicaState.READY for replica in replicas):
+        return replace(shared, replicas=replicas, state=ModelState.READY, reason="")
+    state = ModelState.STARTING if shared.state is ModelState.READY else shared.state
+    return replace(shared, replicas=replicas, state=state)
 
 
 def _route(
@@ -126,4 +146,5 @@ def _replica(deployment: Deployment, entry: CatalogEntry | None) -> Replica | No
         port=address.port or (443 if address.scheme == "https" else 80),
         state=ReplicaState.DRAINING if leaving else ReplicaState.READY,
         places=_places(deployment, entry),
+        node=deployment.placement.node if deployment.placement is not None else "",
     )

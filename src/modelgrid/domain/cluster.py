@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.engine import PullProgress
+from modelgrid.domain.event import Event
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
 from modelgrid.domain.model import CatalogEntry
@@ -25,9 +26,11 @@ class Member:
     name: NodeName
     joined_at: float
     peer_url: str
-    """Where its gateway takes requests from other nodes, `https://host:port`."""
+    """Where its gateways take requests from other nodes, `https://host:port`."""
+    cluster_url: str
+    """Where its control process answers other nodes, likewise."""
     certificate: str
-    """PEM of the certificate that answers there, and nothing else does."""
+    """PEM of the certificate that answers at both, and nothing else does."""
     digest: str
     """SHA-256 of the node's credential, hex."""
     next_digest: str = ""
@@ -48,6 +51,37 @@ class JoinToken:
     expires_at: float
     used_at: float | None = None
     used_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest:
+    """How a node introduces itself."""
+
+    name: NodeName
+    version: str
+    at: float
+    """Its clock."""
+    peer_url: str
+    cluster_url: str
+    certificate: str
+    """PEM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinCall:
+    """What a node sends to join, once it knows whom it sends it to."""
+
+    secret: str = field(repr=False)
+    request: JoinRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Welcome:
+    """The answer to a node that was taken in."""
+
+    control_plane: NodeName
+    credential: str = field(repr=False)
+    heartbeat_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +121,8 @@ class Orders:
     heard: int = 0
     """Sequence of the newest report that these orders know of."""
     heartbeat_seconds: float = 5.0
+    events_taken: int | None = None
+    """Number of the newest event of the node's own timeline that the control plane has; `None`: not looked up yet."""
     credential: str = field(default="", repr=False)
     """A new credential of the node, to be used from now on; empty: go on with the one there is."""
 
@@ -130,13 +166,14 @@ class Report:
     departed: tuple[HistoryRecord, ...] = ()
     """Those that were ordered away and are gone, until no order names them any more."""
     progress: Mapping[DeploymentId, Progress] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+    """The next ones of the node's own timeline, after those that the control plane has; with their numbers there."""
     targets: tuple[Target, ...] = ()
     """What the node was asked for before it joined, or by its own config.json; the control plane adopts them."""
     load: NodeLoad = field(default_factory=NodeLoad)
     wanted_models: Mapping[str, float] = field(default_factory=dict)
     """Models that clients asked this node for and that do not run, with the time of the last request."""
     key_last_used: Mapping[str, float] = field(default_factory=dict)
-    load_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -153,6 +153,13 @@ class LaunchRefused(ModelGridError):
     status = 422
 
 
+class ControlPlaneUnreachable(ModelGridError):
+    """The node's control plane does not answer. `details["refused"]`: its host does, and nobody listens there."""
+
+    code = "control_plane_unreachable"
+    status = 502
+
+
 class DaemonUnreachable(ModelGridError):
     """The command line could not reach the daemon."""
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
 from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -160,6 +161,32 @@ class Store(Protocol):
 
     async def delete_sessions(self, ids: Collection[str]) -> None:
         """Unknown ids are ignored."""
+        ...
+
+    # members: nodes that have joined, and their invitations
+    async def members(self) -> tuple[Member, ...]:
+        """By name."""
+        ...
+
+    async def put_members(self, values: Sequence[Member], *, events: Sequence[Event] = ()) -> None:
+        """Create or replace by name, all of them in one step."""
+        ...
+
+    async def join_member(self, member: Member, *, token_id: str, at: float, events: Sequence[Event] = ()) -> None:
+        """Create or replace a member and use up its invitation in the same step. Raises `Conflict` when that is not
+        known, was used already, or has expired at `at`; nothing is written then."""
+        ...
+
+    async def delete_member(self, name: str, *, events: Sequence[Event] = ()) -> None:
+        """Raises `NotFound`."""
+        ...
+
+    async def join_tokens(self) -> tuple[JoinToken, ...]:
+        """Oldest first; those that expired long ago are not kept."""
+        ...
+
+    async def add_join_token(self, token: JoinToken, *, events: Sequence[Event] = ()) -> None:
+        """Raises `Conflict` when the id exists."""
         ...
 
     # nodes and settings

@@ -1,17 +1,19 @@
 """Control's side of the gateways: sends routing tables down, takes reports in."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from modelgrid.config.model import ApiConfig
-from modelgrid.decide.routing_table import model_routes, with_cache_blocks
+from modelgrid.decide.routing_table import model_routes, with_cache_blocks, with_own
+from modelgrid.domain.cluster import SharedRouting
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.model import CatalogEntry
-from modelgrid.domain.routing import GatewayReport, GatewaySettings, KeyGrant, ReplicaState, RoutingTable
+from modelgrid.domain.routing import GatewayReport, GatewaySettings, KeyGrant, Peer, ReplicaState, RoutingTable
 from modelgrid.gateway.link import ControlLink
 from modelgrid.ports.clock import Clock
 from modelgrid.services.api_keys import ApiKeyService
@@ -25,6 +27,19 @@ WANTED_FRESH_SECONDS = 30.0
 removed since on purpose."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbourhood:
+    """What a node's gateways know of the other nodes."""
+
+    node: str
+    peers: Callable[[], tuple[Peer, ...]] = tuple
+    credential: Callable[[], str] = str
+    lost: Callable[[], Collection[str]] = tuple
+    """Nodes whose engines are not to be counted on."""
+    shared: Callable[[], SharedRouting | None] | None = None
+    """On a worker: what its control plane said last. There the models and the keys are the control plane's."""
 
 
 class GatewayService:
@@ -42,7 +57,9 @@ class GatewayService:
         clock: Clock,
         api: ApiConfig,
         auto_deploy: bool,
+        around: Neighbourhood,
     ) -> None:
+        self._around = around
         self._link = ControlLink(socket_path, self._take_report)
         self._epoch = epoch
         self._registry = registry
@@ -72,6 +89,8 @@ class GatewayService:
         self.kv_blocks: Callable[[DeploymentId], int | None] = lambda _: None
         """What is known of the KV cache of an engine."""
         self._listeners: list[Callable[[GatewayReport], None]] = []
+        self.on_table: list[Callable[[RoutingTable], None]] = []
+        """Called with each table that is published, on the event loop."""
 
     def on_report(self, listener: Callable[[GatewayReport], None]) -> None:
         """Call `listener` with each report as it comes, on the event loop. It must not block or raise."""
@@ -142,12 +161,16 @@ class GatewayService:
             if item.id not in ready
         }
         self._link.publish(table)
+        for listener in self.on_table:
+            listener(table)
 
     def _table(self) -> RoutingTable:
         for deployment in self._registry.all():
             if deployment.ready_at and deployment.started_at:
                 self._load_seconds[deployment.model] = deployment.ready_at - deployment.started_at
-        deployable: tuple[CatalogEntry, ...] = self._catalog.entries if self._auto_deploy else ()
+        shared = self._around.shared() if self._around.shared is not None else None
+        brings_up = self._auto_deploy and self._around.shared is None
+        deployable: tuple[CatalogEntry, ...] = self._catalog.entries if brings_up else ()
         models = model_routes(
             self._targets.all(),
             self._registry.all(),
@@ -155,8 +178,9 @@ class GatewayService:
             self._load_seconds,
             deployable,
             self._clock.now(),
+            self._around.lost(),
         )
-        keys = tuple(
+        own_keys = tuple(
             KeyGrant(
                 id=key.id,
                 label=key.label,
@@ -169,12 +193,19 @@ class GatewayService:
             )
             for key in self._keys.active()
         )
+        models = with_cache_blocks(models, lambda replica: self.kv_blocks(DeploymentId(replica)))
+        settings = self._settings
+        if shared is not None:
+            settings = replace(settings, requests_per_minute=shared.requests_per_minute)
         return RoutingTable(
             epoch=self._epoch,
             generation=self._generation,
-            models=with_cache_blocks(models, lambda replica: self.kv_blocks(DeploymentId(replica))),
-            keys=keys,
-            settings=self._settings,
+            models=with_own(shared.models, models, self._around.node) if shared is not None else models,
+            keys=shared.keys if shared is not None else own_keys,
+            settings=settings,
+            node=self._around.node,
+            peers=shared.peers if shared is not None else self._around.peers(),
+            credential=self._around.credential(),
             control_metrics=self.control_metrics(),
             verdict=self.verdict(),
         )
@@ -189,12 +220,26 @@ class GatewayService:
             listener(report)
         self._reported.set()
 
+    def wanted_models(self) -> dict[str, float]:
+        """Return the models that do not run and were asked for here, with the time of the last request."""
+        return _newest(report.wanted_models for report in self.reports())
+
+    def key_last_used(self) -> dict[str, float]:
+        """Return when each key was last used here, by its id."""
+        return _newest(report.key_last_used for report in self.reports())
+
+    async def act_on(self, wanted_models: Mapping[str, float], key_last_used: Mapping[str, float]) -> None:
+        """Bring up what was asked for, where that is allowed, and note which keys were used: here, or on a worker."""
+        if self._auto_deploy:
+            for model, at in wanted_models.items():
+                await self._bring_up(model, at)
+        await self._keys.used(key_last_used)
+
     async def _act_on_reports(self) -> None:
+        if self._around.shared is not None:
+            return  # the control plane acts on them
         for report in self.reports():
-            if self._auto_deploy:
-                for model, at in report.wanted_models.items():
-                    await self._bring_up(model, at)
-            await self._keys.used(report.key_last_used)
+            await self.act_on(report.wanted_models, report.key_last_used)
 
     async def _bring_up(self, model: str, at: float) -> None:
         """Deploy a model that was asked for at `at`. Gateways repeat what they heard once; each request counts once,
@@ -206,6 +251,14 @@ class GatewayService:
             return
         await self._targets.want(model)
         self._brought_up[model] = at
+
+
+def _newest(times: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    newest: dict[str, float] = {}
+    for said in times:
+        for name, at in said.items():
+            newest[name] = max(at, newest.get(name, at))
+    return newest
 
 
 def _settings(api: ApiConfig) -> GatewaySettings:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Keeper:
-    """Runs until its deployment is archived. `run` is the only task that has effects."""
+    """Runs until its deployment is archived, or placed on another node. `run` is the only task that has effects."""
 
     def __init__(self, deployment_id: DeploymentId, tools: KeeperTools) -> None:
         self._kept = Kept(deployment_id, tools)
@@ -38,7 +38,7 @@ class Keeper:
         """Keep the deployment until it is archived or the task is cancelled; engines are then left as they are."""
         tools = self._kept.tools
         try:
-            while (deployment := tools.registry.find(self._kept.id)) is not None:
+            while (deployment := tools.registry.find(self._kept.id)) is not None and tools.keeps(deployment):
                 self._poked.clear()
                 step = next_step(deployment, tools.clock.now(), drain_seconds=DRAIN_SECONDS)
                 await self._do_or_be_poked(deployment, step)

@@ -17,7 +17,7 @@ from modelgrid.domain.engine import EngineLaunch, EngineRef, EngineState, LogLin
 from modelgrid.domain.errors import RuntimeUnavailable
 from modelgrid.domain.event import Event, Level, Subject
 from modelgrid.domain.history import HistoryRecord
-from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.ids import DeploymentId, NodeName
 from modelgrid.domain.model import Capability
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.ports.clock import Clock
@@ -59,8 +59,14 @@ class KeeperTools:
     """Builds the launch of the present attempt; raises `LaunchRefused`."""
     names: Callable[[Deployment], tuple[str, tuple[Capability, ...]]]
     """The name the engine serves, and what it is able to do."""
+    node: NodeName
+    """This one. What is placed on another is kept there."""
     in_flight: Callable[[DeploymentId], int | None]
     """Requests running on the replica now; `None` when no gateway has reported since draining began."""
+
+    def keeps(self, deployment: Deployment) -> bool:
+        """Whether the deployment is this node's to keep: placed here, or nowhere yet."""
+        return deployment.placement is None or deployment.placement.node == self.node
 
 
 class Kept:

@@ -8,8 +8,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import EngineLaunch, GpuBinding
 from modelgrid.domain.errors import LaunchRefused
 from modelgrid.domain.gpu import GpuInventory
-from modelgrid.domain.model import Capability
-from modelgrid.services.catalog import CatalogService
+from modelgrid.domain.model import Capability, CatalogEntry
 from modelgrid.services.targets import TargetService
 
 
@@ -17,12 +16,12 @@ class Launches:
     def __init__(
         self,
         *,
-        catalog: CatalogService,
+        find: Callable[[str], CatalogEntry | None],
         targets: TargetService,
         inventory: Callable[[], GpuInventory],
         settings: LaunchSettings,
     ) -> None:
-        self._catalog = catalog
+        self._find = find
         self._targets = targets
         self._inventory = inventory
         self._settings = settings
@@ -49,7 +48,7 @@ class Launches:
         largest = max((gpu.vram_total_bytes for gpu in gpus), default=0)
         return engine_launch(
             deployment,
-            self._catalog.find(deployment.model),
+            self._find(deployment.model),
             tuple(GpuBinding(id=gpu.id, vendor=gpu.vendor, index=gpu.index, uuid=gpu.uuid) for gpu in gpus),
             self._settings,
             self._targets.opened_env(deployment.spec),
@@ -61,5 +60,5 @@ class Launches:
 
     def names(self, deployment: Deployment) -> tuple[str, tuple[Capability, ...]]:
         """Return the name a deployment's engine serves, and what it is able to do (empty: not known)."""
-        entry = self._catalog.find(deployment.model)
+        entry = self._find(deployment.model)
         return (entry.id, entry.capabilities) if entry else (deployment.model, ())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelgrid import __version__
 from modelgrid.domain.gpu import GpuInventory
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node, NodeRole, NodeStatus
@@ -20,6 +21,7 @@ class LocalNode:
     assignments: Mapping[GpuId, str]
     """May be replaced while the daemon runs."""
     runtimes: tuple[str, ...]
+    default_runtime: str
     inventory: Callable[[], GpuInventory]
 
     def read(self, status: NodeStatus, now: float) -> Node:
@@ -36,6 +38,8 @@ class LocalNode:
             memory_available_bytes=available,
             assignments=self.assignments,
             runtimes=self.runtimes,
+            default_runtime=self.default_runtime,
+            version=__version__,
         )
 
 

@@ -1,7 +1,7 @@
 """Targets: what is desired. Checks what people ask for, and seeds what the configuration asks for."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -11,7 +11,7 @@ from modelgrid.decide.launch import check_launchable
 from modelgrid.decide.spec_rules import check_constraints, check_name, check_spec
 from modelgrid.domain.errors import Conflict, InvalidInput, ModelGridError, NotFound
 from modelgrid.domain.event import Subject
-from modelgrid.domain.ids import GpuId, ModelId
+from modelgrid.domain.ids import GpuId, ModelId, NodeName
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.target import Constraints, EngineSpec, Mount, Origin, RuntimeKind, Target
 from modelgrid.ports.clock import Clock
@@ -49,9 +49,12 @@ class TargetService:
         secrets: Secrets,
         *,
         check_mounts: Callable[[Sequence[Mount]], object],
+        local: NodeName | None = None,
     ) -> None:
+        """`local` is this node's name, where it may be one of several."""
         self._store = store
         self._check_mounts = check_mounts
+        self._local = local
         self._catalog = catalog
         self._clock = clock
         self._secrets = secrets
@@ -131,7 +134,8 @@ class TargetService:
         problems: list[str] = []
         wanted = {container.name: container for container in config.containers}
         for target in self.all():
-            if target.origin is Origin.CONFIG and target.name not in wanted:
+            elsewhere = target.constraints.node not in (None, self._local)  # another node's config.json asks for it
+            if target.origin is Origin.CONFIG and target.name not in wanted and not elsewhere:
                 await self._delete(target, "config.json", None)
         for container in config.containers:
             try:
@@ -149,6 +153,46 @@ class TargetService:
         for problem in problems:
             log.error("configuration asks for what cannot be deployed", problem=problem)
         return tuple(problems)
+
+    async def adopt(self, target: Target, brought: int) -> Target | None:
+        """Take over what another node was asked for before it joined. `target` has open environment values, `brought`
+        instances come along: they count on top of a target that is here already. Nothing to be done: `None`.
+
+        Raises `Conflict` when the name is taken by something else."""
+        present = self._targets.get(target.name)
+        if present is None:
+            new = replace(target, spec=self.sealed(target.spec), revision=0)
+            return await self._save(
+                new, "adopted", f"{target.replicas} × {target.model}, with a node that joined", "", 0
+            )
+        if present.model != target.model or (target.origin is Origin.CONFIG and present.origin is not Origin.CONFIG):
+            raise Conflict(
+                f"{target.name} is desired here already, and differently ({present.model}, {present.origin}).",
+                fix="Rename one of the two.",
+            )
+        if target.origin is Origin.CONFIG:
+            changed = replace(target, spec=self.sealed(target.spec, present.spec), revision=present.revision)
+            return (
+                None if _same_wish(changed, present) else await self._save(changed, "changed", "config.json", "", None)
+            )
+        if brought == 0 or present.origin is Origin.CONFIG:
+            return None
+        grown = replace(present, replicas=present.replicas + brought, updated_at=self._clock.now())
+        return await self._save(grown, "scaled", f"{brought} more came with a node that joined", "", None)
+
+    async def withdrawn_by(self, node: NodeName, still_wanted: Collection[str]) -> None:
+        """Delete targets that another node's config.json asked for and does not any more."""
+        for target in self.all():
+            theirs = target.origin is Origin.CONFIG and target.constraints.node == node != self._local
+            if theirs and target.name not in still_wanted:
+                await self._delete(target, f"config.json of {node}", None)
+
+    async def hand_over(self) -> None:
+        """Forget what was desired here before this node joined: its control plane has it. What the own config.json asks
+        for stays, as it is told with every report."""
+        for target in self.all():
+            if target.origin is not Origin.CONFIG:
+                await self._delete(target, "the control plane", None)
 
     def opened_env(self, spec: EngineSpec) -> dict[str, str]:
         """Return the plain environment of a stored spec."""

@@ -9,6 +9,7 @@ from modelgrid.adapters.store_sql import (
     audit,
     deployments,
     history,
+    members,
     nodes,
     sessions,
     settings,
@@ -21,6 +22,7 @@ from modelgrid.adapters.store_sql.engine import make_engine
 from modelgrid.adapters.store_sql.schema import ensure_schema
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
 from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
@@ -172,6 +174,26 @@ class SqlStore(Store):
     async def delete_sessions(self, ids: Collection[str]) -> None:
         if ids:
             await self._database.write(sessions.remove, tuple(ids))
+
+    # members
+    async def members(self) -> tuple[Member, ...]:
+        return await self._database.read(members.all_of_them)
+
+    async def put_members(self, values: Sequence[Member], *, events: Sequence[Event] = ()) -> None:
+        if values:
+            await self._database.write(members.put, values, events)
+
+    async def join_member(self, member: Member, *, token_id: str, at: float, events: Sequence[Event] = ()) -> None:
+        await self._database.write(members.join, member, token_id, at, events)
+
+    async def delete_member(self, name: str, *, events: Sequence[Event] = ()) -> None:
+        await self._database.write(members.remove, name, events)
+
+    async def join_tokens(self) -> tuple[JoinToken, ...]:
+        return await self._database.read(members.tokens)
+
+    async def add_join_token(self, token: JoinToken, *, events: Sequence[Event] = ()) -> None:
+        await self._database.write(members.add_token, token, events)
 
     # nodes and settings
     async def node_status(self) -> Mapping[str, NodeStatus]:

@@ -6,7 +6,7 @@ same field inside the body. Times are seconds since the epoch.
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, String, Table, Text
 
-SCHEMA_VERSION = "0004"
+SCHEMA_VERSION = "0005"
 """Revision id of the newest migration. Equal means that nothing has to be migrated, and alembic is not loaded."""
 
 VERSION_TABLE = "modelgrid_schema"
@@ -117,6 +117,22 @@ node_status = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("status", String, nullable=False),
+)
+
+members = Table(
+    "members",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+join_tokens = Table(
+    "join_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("expires_at", Double, nullable=False),
+    Column("used_at", Double),
+    Column("body", Text, nullable=False),
 )
 
 settings = Table(

@@ -8,7 +8,7 @@ import httpx
 
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState
-from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.ids import DeploymentId, NodeName
 from modelgrid.ports.clock import Clock
 from modelgrid.services.metrics.engine import EngineFigures, parse
 from modelgrid.services.registry import DeploymentRegistry
@@ -24,7 +24,9 @@ _SERVES = frozenset({DeploymentState.RUNNING, DeploymentState.DRAINING})
 class Scraper:
     """`figures` of deployments whose engine runs."""
 
-    def __init__(self, registry: DeploymentRegistry, clock: Clock) -> None:
+    def __init__(self, registry: DeploymentRegistry, clock: Clock, node: NodeName | None = None) -> None:
+        """`node`: this one, where there may be others. Each scrapes its own engines."""
+        self._node = node
         self._registry = registry
         self._clock = clock
         self.figures: dict[DeploymentId, EngineFigures] = {}
@@ -60,7 +62,12 @@ class Scraper:
 
     def _serving(self) -> list[Deployment]:
         now = self._clock.now()
-        return [d for d in self._registry.all() if d.engine is not None and classify(d, now).state in _SERVES]
+        here = (
+            d
+            for d in self._registry.all()
+            if self._node is None or d.placement is None or d.placement.node == self._node
+        )
+        return [d for d in here if d.engine is not None and classify(d, now).state in _SERVES]
 
     def _begin(self, deployment: Deployment) -> None:
         if deployment.id not in self._under_way:

@@ -1,0 +1,6 @@
+"""A node's way to its control plane: HTTPS, pinned to one certificate."""
+
+from modelgrid.adapters.control_plane_http.joining import JoinAnswer, join
+from modelgrid.adapters.control_plane_http.link import HttpControlPlane
+
+__all__ = ["HttpControlPlane", "JoinAnswer", "join"]

@@ -1,0 +1,167 @@
+"""What nodes say to each other's control process, on `cluster.port`: TLS, and a credential of each node's own.
+
+Not part of the console's API: other daemons call it, and its bodies are the types of `domain.cluster` as JSON. The
+control plane answers joins and heartbeats. Every node lets its control plane read the console's API here, so that what
+only that node has (its logs, its figures) is pulled when somebody looks at it.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from modelgrid.api.auth import VERIFIED
+from modelgrid.api.errors import UnforeseenErrors, error_response
+from modelgrid.domain.access import CallerKind, Principal, Role
+from modelgrid.domain.cluster import JoinCall, Report, Welcome
+from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, TooLarge, Unauthenticated
+from modelgrid.domain.ids import NodeName
+from modelgrid.services.cluster.control_plane import ControlPlane
+from modelgrid.services.cluster.shared_routing import SharedRoutingService
+
+PREFIX = "/v1/_cluster"
+CONSOLE = "/v1/_ui/"
+HOLD_SECONDS = 25.0
+LARGEST_REPORT = 32 * 1024 * 1024
+"""Bytes. A node with hundreds of deployments, each with the 500 last lines of one that has just ended, stays below."""
+LARGEST_JOIN = 64 * 1024
+NO_NEWS = 204
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlPlaneApi:
+    """What the control plane answers with."""
+
+    control: ControlPlane
+    routing: SharedRoutingService
+    heartbeat_seconds: float
+    name: NodeName
+
+
+def create_cluster_app(
+    console: ASGIApp, control_plane_of: Callable[[str], str | None], api: ControlPlaneApi | None
+) -> ASGIApp:
+    """Return the ASGI application of `cluster.port`.
+
+    `control_plane_of` names the control plane if a credential is its own, `None` for any other. `api`: on the control
+    plane only."""
+    routes = _control_plane_routes(api) if api is not None else []
+    app = Starlette(routes=routes, exception_handlers={ModelGridError: _refused, 404: _unknown, 405: _unknown})
+    return UnforeseenErrors(_Door(app, console, control_plane_of))
+
+
+class _Door:
+    """Lets the control plane read the console's API of this node; the rest goes to the cluster's own routes."""
+
+    def __init__(self, app: ASGIApp, console: ASGIApp, control_plane_of: Callable[[str], str | None]) -> None:
+        self._app = app
+        self._console = console
+        self._control_plane_of = control_plane_of
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise AssertionError(f"the cluster's port does not speak {scope['type']}")
+        if not scope["path"].startswith(CONSOLE):
+            await self._app(scope, receive, send)
+            return
+        caller = self._control_plane_of(_bearer(Request(scope)))
+        if caller is None or scope["method"] != "GET":
+            refused = Unauthenticated("Only this node's control plane reads here.", fix="Use the console's own port.")
+            await error_response(refused)(scope, receive, send)
+            return
+        reader = Principal(name=f"node {caller}", kind=CallerKind.TOKEN, role=Role.VIEWER)
+        await self._console({**scope, VERIFIED: reader}, receive, send)
+
+
+def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
+    members, control = api.control.members, api.control
+
+    async def join(request: Request) -> Response:
+        asked = await _body(request, JoinCall, LARGEST_JOIN)
+        joined = await members.join(asked.secret, asked.request)
+        return _json(
+            Welcome(control_plane=api.name, credential=joined.credential, heartbeat_seconds=api.heartbeat_seconds)
+        )
+
+    async def heartbeat(request: Request) -> Response:
+        name = await members.authenticate(_bearer(request))
+        return _json(await control.heartbeat(name, await _body(request, Report, LARGEST_REPORT)))
+
+    async def orders(request: Request) -> Response:
+        name = await members.authenticate(_bearer(request))
+        epoch, sequence = _numbers(request, "epoch", "sequence")
+        found = await control.orders.newer(name, epoch, sequence, wait_seconds=HOLD_SECONDS)
+        return _json(found) if found is not None else Response(status_code=NO_NEWS)
+
+    async def routing(request: Request) -> Response:
+        await members.authenticate(_bearer(request))
+        epoch, generation = _numbers(request, "epoch", "generation")
+        found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS)
+        return _json(found) if found is not None else Response(status_code=NO_NEWS)
+
+    async def leave(request: Request) -> Response:
+        name = await members.authenticate(_bearer(request))
+        await control.remove(name, by=f"node {name}", force=True)
+        return Response(status_code=NO_NEWS)
+
+    calls: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+        "/join": ("POST", join),
+        "/heartbeat": ("POST", heartbeat),
+        "/orders": ("GET", orders),
+        "/routing": ("GET", routing),
+        "/leave": ("POST", leave),
+    }
+    return [Route(PREFIX + path, call, methods=[method]) for path, (method, call) in calls.items()]
+
+
+def _bearer(request: Request) -> str:
+    kind, _, credential = request.headers.get("authorization", "").partition(" ")
+    return credential.strip() if kind.lower() == "bearer" else ""
+
+
+async def _body(request: Request, kind: type[T], most_bytes: int) -> T:
+    """Raises `TooLarge`, and `InvalidInput` for what is not of that kind."""
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > most_bytes:
+            raise TooLarge(f"The body is larger than {most_bytes // 1024} KiB.", fix="Do both run the same version?")
+    try:
+        return msgspec.json.decode(bytes(data), type=kind)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(
+            f"The message cannot be read: {error}.", fix="Do both run versions that go together?"
+        ) from error
+
+
+def _numbers(request: Request, *names: str) -> tuple[int, ...]:
+    texts = [request.query_params.get(name, "0") for name in names]
+    if not all(text.isascii() and text.isdigit() for text in texts):
+        raise InvalidInput(f"{' and '.join(names)} are whole numbers.", fix="Do both run versions that go together?")
+    return tuple(int(text) for text in texts)
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, ModelGridError):
+        raise error
+    return error_response(error)
+
+
+async def _unknown(request: Request, _: Exception) -> Response:
+    return error_response(
+        NotFound(
+            f"{request.method} {request.scope['path']} is no call of this port.",
+            fix="Nodes talk to each other here. The console has a port of its own, and so has the model API.",
+        )
+    )

@@ -1,0 +1,294 @@
+"""The node's side: tells the control plane all it knows, hears its orders, and goes on without it when it is gone."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from modelgrid.decide.fence import Outcome, must_stop_exclusive
+from modelgrid.domain.cluster import NodeLoad, Orders, Progress, Report, SharedRouting
+from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound
+from modelgrid.domain.event import Event, Subject
+from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.node import Node, NodeStatus
+from modelgrid.domain.target import EngineSpec, Target
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.control_plane import ControlPlaneLink
+from modelgrid.ports.store import Store
+from modelgrid.services.cluster.obedience import Obedience
+from modelgrid.services.events import Notifier
+from modelgrid.services.live import LiveFacts
+from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.targets import TargetService
+
+PAUSE_SECONDS = 1.0
+"""Before the control plane is asked again after it did not answer."""
+GATHER_SECONDS = 0.05
+"""Changes within so long travel in one report."""
+
+EVENTS_AT_ONCE = 200
+ORDERED = ("assigned", "_ordered")
+"""How kinds of events end that only say what the control plane wants."""
+_TOLD = frozenset({Subject.DEPLOYMENT, Subject.GPU})
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a report says beside the deployments."""
+
+    node: Callable[[], Node]
+    load: Callable[[], NodeLoad]
+    wanted_models: Callable[[], dict[str, float]]
+    key_last_used: Callable[[], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """How it stands between the node and its control plane, for whoever shows it."""
+
+    url: str
+    since: float | None = None
+    """Unix time of the last answer."""
+    problem: str = ""
+    fenced: bool = False
+
+
+class NodeAgent:
+    """Call `start` once, then run every one of `loops`."""
+
+    def __init__(
+        self,
+        *,
+        link: ControlPlaneLink,
+        url: str,
+        obedience: Obedience,
+        registry: DeploymentRegistry,
+        targets: TargetService,
+        store: Store,
+        live: LiveFacts,
+        clock: Clock,
+        around: Surroundings,
+        version: str,
+        heartbeat_seconds: float,
+        take_routing: Callable[[SharedRouting], None],
+        take_credential: Callable[[str], Awaitable[None]],
+        take_status: Callable[[NodeStatus], Awaitable[None]],
+    ) -> None:
+        self._link = link
+        self._obedience = obedience
+        self._registry = registry
+        self._targets = targets
+        self._store = store
+        self._live = live
+        self._clock = clock
+        self._around = around
+        self._version = version
+        self._take_routing = take_routing
+        self._take_credential = take_credential
+        self._take_status = take_status
+        self._epoch = time.time_ns()
+        self._sequence = 0
+        self._orders: Orders | None = None
+        self._heartbeat_seconds = heartbeat_seconds
+        self._first_told: dict[DeploymentId, int] = {}
+        """Sequence of the first report to this control plane that named a deployment."""
+        self._told_epoch = 0
+        self._events_taken: int | None = None
+        self._obeying = asyncio.Lock()
+        self._due = asyncio.Event()
+        self._answered_at: float | None = None
+        """Monotonic time at which the last report that was answered had been sent."""
+        self._outcome = Outcome.NONE_YET
+        self.contact = Contact(url=url)
+        self.changed = Notifier()
+
+    def start(self) -> None:
+        """Report at once whenever a deployment changes."""
+        self._registry.on_change(lambda _: self._due.set())
+
+    def report_soon(self) -> None:
+        self._due.set()
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what has to run for as long as the process does."""
+        return (self._beat(), self._listen(), self._hear_routing(), self._watch_fence())
+
+    async def beat_once(self) -> None:
+        """Send one report and obey the answer. Raises what the link raises."""
+        report = await self._report()
+        sent_at = self._clock.monotonic()
+        orders = await self._link.heartbeat(report)
+        self._answered_at, self._outcome = sent_at, Outcome.ANSWERED
+        self._note(problem="")
+        self._events_taken = orders.events_taken
+        if len(report.events) == EVENTS_AT_ONCE:
+            self._due.set()
+        if orders.credential:
+            await self._take_credential(orders.credential)
+        await self._obey(orders)
+        if report.targets and orders.heard >= report.sequence:
+            await self._targets.hand_over()
+
+    async def _beat(self) -> None:
+        while True:
+            self._due.clear()
+            try:
+                await self.beat_once()
+            except ModelGridError as error:
+                self._failed(error)
+                await self._clock.sleep(PAUSE_SECONDS)
+                continue
+            try:
+                async with asyncio.timeout(self._heartbeat_seconds):
+                    await self._due.wait()
+                    await asyncio.sleep(GATHER_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _listen(self) -> None:
+        while True:
+            known = self._orders
+            try:
+                orders = await self._link.orders(known.epoch if known else 0, known.sequence if known else 0)
+                if orders is not None:
+                    await self._obey(orders)
+            except ModelGridError:  # the heartbeat says so
+                await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _hear_routing(self) -> None:
+        epoch = generation = 0
+        while True:
+            try:
+                routing = await self._link.routing(epoch, generation)
+                if routing is not None:
+                    epoch, generation = routing.epoch, routing.generation
+                    self._take_routing(routing)
+            except ModelGridError:  # the heartbeat says so
+                await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _watch_fence(self) -> None:
+        while True:
+            await self._clock.sleep(PAUSE_SECONDS)
+            now, answered = self._clock.monotonic(), self._answered_at
+            silence = now - answered if answered is not None else None
+            if not must_stop_exclusive(silence, self._outcome, self._heartbeat_seconds):
+                continue
+            try:
+                stopped = await self._obedience.stop_exclusive()
+            except ModelGridError as error:
+                log.warning("exclusive deployments not stopped yet; tried again", error=str(error))
+                continue
+            if stopped:
+                log.warning("cut off from the control plane: exclusive deployments stop", deployments=list(stopped))
+                self.contact = replace(self.contact, fenced=True)
+                self.changed.notify()
+
+    async def _obey(self, orders: Orders) -> None:
+        async with self._obeying:
+            known = self._orders
+            if known is not None and (orders.epoch, orders.sequence) < (known.epoch, known.sequence):
+                return
+            heard = (
+                max(orders.heard, known.heard) if known is not None and known.epoch == orders.epoch else orders.heard
+            )
+            orders = replace(orders, heard=heard, credential="")
+            told = {item for item, since in self._first_told.items() if since <= heard}
+            if orders.epoch != self._told_epoch:
+                told = set()
+            await self._obedience.obey(orders, told)
+            if known is None or known.status is not orders.status:
+                await self._take_status(orders.status)
+            self._orders = orders
+            self._heartbeat_seconds = orders.heartbeat_seconds
+
+    async def _report(self) -> Report:
+        self._sequence += 1
+        rows = self._registry.all()
+        orders = self._orders
+        epoch = orders.epoch if orders else 0
+        if epoch != self._told_epoch:
+            self._first_told, self._told_epoch = {}, epoch
+        here = {row.id for row in rows}
+        self._first_told = {item: since for item, since in self._first_told.items() if item in here}
+        for row in rows:
+            self._first_told.setdefault(row.id, self._sequence)
+        ordered = {order.id for order in orders.orders} if orders else set()
+        return Report(
+            node=self._around.node(),
+            version=self._version,
+            epoch=self._epoch,
+            sequence=self._sequence,
+            at=self._clock.now(),
+            obeyed=(orders.epoch, orders.sequence) if orders else (0, 0),
+            deployments=tuple(self._told(row, known=row.id in ordered) for row in rows),
+            departed=await self._departed(ordered - here),
+            progress={row.id: progress for row in rows if (progress := self._progress(row.id)) is not None},
+            events=await self._events(),
+            targets=tuple(self._opened(target) for target in self._targets.all()),
+            load=self._around.load(),
+            wanted_models=self._around.wanted_models(),
+            key_last_used=self._around.key_last_used(),
+        )
+
+    def _told(self, row: Deployment, *, known: bool) -> Deployment:
+        """What the control plane ordered it knows; of others it needs the environment, open, to keep it."""
+        env = {} if known else self._targets.opened_env(row.spec)
+        return replace(row, spec=replace(row.spec, env=env) if not known else EngineSpec())
+
+    def _opened(self, target: Target) -> Target:
+        return replace(target, spec=replace(target.spec, env=self._targets.opened_env(target.spec)))
+
+    async def _events(self) -> tuple[Event, ...]:
+        """Return what happened here and the control plane has not heard yet. What it ordered itself it knows."""
+        if self._events_taken is None:
+            return ()
+        found = await self._store.events(after=self._events_taken, limit=EVENTS_AT_ONCE)
+        told = tuple(event for event in found if event.subject in _TOLD and not event.kind.endswith(ORDERED))
+        if found and not told:
+            self._events_taken = found[-1].seq
+        return told
+
+    async def _departed(self, missing: set[DeploymentId]) -> tuple[HistoryRecord, ...]:
+        found = []
+        for item in sorted(missing):
+            try:
+                record = await self._store.history_record(item)
+            except NotFound:
+                continue
+            found.append(replace(record, deployment=replace(record.deployment, spec=EngineSpec())))
+        return tuple(found)
+
+    def _progress(self, deployment: DeploymentId) -> Progress | None:
+        live = self._live.of(deployment)
+        if not (live.phase or live.trouble or live.not_ready_because or live.pull):
+            return None
+        return Progress(
+            phase=live.phase,
+            trouble=live.trouble,
+            trouble_since=live.trouble_since,
+            not_ready_because=live.not_ready_because,
+            pull=live.pull,
+        )
+
+    def _failed(self, error: ModelGridError) -> None:
+        refused = isinstance(error, ControlPlaneUnreachable) and error.details.get("refused")
+        self._outcome = Outcome.REFUSED if refused else Outcome.UNANSWERED
+        if self.contact.problem != error.message:
+            log.warning("the control plane was not reached", reason=str(error))
+        self._note(problem=error.message)
+
+    def _note(self, *, problem: str) -> None:
+        before = self.contact
+        since = before.since if problem else self._clock.now()
+        self.contact = replace(before, since=since, problem=problem, fenced=before.fenced and bool(problem))
+        if before.problem != problem:
+            if not problem:
+                log.info("the control plane answers", url=before.url)
+            self.changed.notify()

@@ -1,0 +1,178 @@
+"""Who belongs to the cluster: invitations, joins, credentials and their rotation. The one writer of members."""
+
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from modelgrid.decide.joining import refusal_of
+from modelgrid.domain.cluster import JoinRequest, JoinToken, Member
+from modelgrid.domain.errors import Conflict, NotFound, Unauthenticated
+from modelgrid.domain.event import Subject
+from modelgrid.domain.ids import NodeName
+from modelgrid.domain.join_format import JOIN_PREFIX, NODE_PREFIX, Invitation, digest_of
+from modelgrid.domain.key_format import SECRET_BITS, base62, make_secret
+from modelgrid.domain.node import Node
+from modelgrid.ports.clock import Clock
+from modelgrid.ports.secrets import Secrets
+from modelgrid.ports.store import Store
+from modelgrid.services.events import EventMaker, Notifier
+
+INVITATION_SECONDS = 15 * 60.0
+ROTATE_SECONDS = 24 * 3600.0
+"""Age at which a node is given a new credential."""
+REPEAT_SECONDS = 60.0
+"""A credential that was handed out and not used is handed out anew after so long: the answer may have been lost."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInvitation:
+    token: JoinToken
+    invitation: Invitation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    member: Member
+    credential: str = field(repr=False)
+
+
+class Members:
+    """Keeps all members in memory beside the store; `load` comes first. `local` names the control plane's own node,
+    `version` its ModelGrid."""
+
+    def __init__(
+        self, store: Store, clock: Clock, secrets: Secrets, *, local: NodeName, fingerprint: str, version: str
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._secrets = secrets
+        self._local = local
+        self._fingerprint = fingerprint
+        self._version = version
+        self._event = EventMaker(clock, Subject.NODE)
+        self._members: dict[NodeName, Member] = {}
+        self._tokens: dict[str, JoinToken] = {}
+        self.changed = Notifier()
+
+    async def load(self) -> None:
+        self._members = {member.name: member for member in await self._store.members()}
+        self._tokens = {token.digest: token for token in await self._store.join_tokens()}
+
+    def all(self) -> tuple[Member, ...]:
+        return tuple(self._members[name] for name in sorted(self._members))
+
+    def find(self, name: str) -> Member | None:
+        return self._members.get(NodeName(name))
+
+    async def invite(self, *, by: str) -> NewInvitation:
+        """Make an invitation that is good for one node and `INVITATION_SECONDS`. Its secret leaves this method once."""
+        secret = make_secret(self._secrets.integer(SECRET_BITS), JOIN_PREFIX)
+        now = self._clock.now()
+        token = JoinToken(
+            id=f"join-{base62(self._secrets.integer(60), 10)}",
+            digest=digest_of(secret),
+            created_at=now,
+            created_by=by,
+            expires_at=now + INVITATION_SECONDS,
+        )
+        said = "a node was invited; the invitation is good once, for 15 minutes"
+        await self._store.add_join_token(token, events=[self._event(self._local, "node_invited", said, by=by)])
+        self._tokens[token.digest] = token
+        return NewInvitation(token=token, invitation=Invitation(secret=secret, fingerprint=self._fingerprint))
+
+    async def join(self, secret: str, request: JoinRequest) -> Joined:
+        """Take a node in and give it a credential of its own.
+
+        Raises `Unauthenticated` for a secret that is unknown, used or expired, `Conflict` for a node that cannot be
+        taken in as it is (its name, clock or version), with what would help."""
+        now = self._clock.now()
+        token = self._tokens.get(digest_of(secret))
+        if token is None or token.used_at is not None or token.expires_at <= now:
+            log.warning("a node was refused", node=request.name, reason="invitation not known, used or expired")
+            raise Unauthenticated(
+                "The invitation is not known here, was used already, or has expired.",
+                fix="Make a new one with Cluster ▸ Nodes ▸ Add node or `modelgrid cluster invite`; "
+                "it is good once, for 15 minutes.",
+            )
+        known = self._members.get(request.name)
+        refusal = refusal_of(request, known, local=self._local, version=self._version, now=now)
+        if refusal is not None:
+            log.warning("a node was refused", node=request.name, reason=refusal.reason)
+            raise Conflict(refusal.reason, fix=refusal.fix, node=request.name)
+        credential = self._credential()
+        member = Member(
+            name=request.name,
+            joined_at=now,
+            peer_url=request.peer_url,
+            cluster_url=request.cluster_url,
+            certificate=request.certificate,
+            digest=digest_of(credential),
+            rotated_at=now,
+            node=known.node if known else None,
+        )
+        event = self._event(member.name, "node_joined", f"joined by an invitation of {token.created_by}")
+        try:
+            await self._store.join_member(member, token_id=token.id, at=now, events=[event])
+        except Conflict as error:
+            raise Unauthenticated(error.message, fix="Make a new invitation; each is good once.") from error
+        self._tokens[token.digest] = replace(token, used_at=now, used_by=member.name)
+        self._keep(member)
+        log.info("node joined", node=member.name, peer=member.peer_url)
+        return Joined(member=member, credential=credential)
+
+    async def authenticate(self, credential: str) -> NodeName:
+        """Return the node that `credential` belongs to. Its next one holds from its first use on, and only it then.
+
+        Raises `Unauthenticated`."""
+        digest = digest_of(credential)
+        for member in self._members.values():
+            if digest == member.digest:
+                return member.name
+            if digest == member.next_digest:
+                now = self._clock.now()
+                await self._save(replace(member, digest=digest, next_digest="", rotated_at=now))
+                return member.name
+        raise Unauthenticated(
+            "This node does not belong to the cluster (any more).",
+            fix="Join it again with an invitation of this control plane.",
+        )
+
+    async def renewed(self, name: NodeName) -> str:
+        """Return a new credential when the node's is old enough for that, an empty text otherwise."""
+        member, now = self._members[name], self._clock.now()
+        age = now - member.rotated_at
+        if age < (REPEAT_SECONDS if member.next_digest else ROTATE_SECONDS):
+            return ""
+        credential = self._credential()
+        await self._save(replace(member, next_digest=digest_of(credential), rotated_at=now))
+        return credential
+
+    async def remember(self, nodes: list[Node]) -> None:
+        """Keep what nodes said last, for a start of the control plane in which they have not spoken yet."""
+        kept = [replace(self._members[node.name], node=node) for node in nodes if node.name in self._members]
+        await self._store.put_members(kept)
+        for member in kept:
+            self._members[member.name] = replace(self._members[member.name], node=member.node)
+
+    async def remove(self, name: NodeName, *, by: str, reason: str) -> Member:
+        """Forget a node: its credential is worth nothing from now on. Raises `NotFound`."""
+        member = self._members.get(name)
+        if member is None:
+            raise NotFound(f"There is no node {name!r} in the cluster.", fix="`modelgrid cluster nodes` lists them.")
+        await self._store.delete_member(name, events=[self._event(name, "node_left", reason, by=by)])
+        del self._members[name]
+        self.changed.notify()
+        return member
+
+    def _credential(self) -> str:
+        return make_secret(self._secrets.integer(SECRET_BITS), NODE_PREFIX)
+
+    async def _save(self, member: Member) -> None:
+        await self._store.put_members([member])
+        self._keep(member)
+
+    def _keep(self, member: Member) -> None:
+        self._members[member.name] = member
+        self.changed.notify()

@@ -1,0 +1,57 @@
+"""Several daemons under one control plane: they join, get their share, and answer for each other."""
+
+from collections.abc import Iterator
+
+import pytest
+from cluster_kit import ClusterUnderTest, ask, call, cluster_in
+from daemon_under_test import SMALL, wait_until
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    with cluster_in(tmp_path_factory.mktemp("cluster")) as made:
+        made.start()
+        made.join("worker-a")
+        made.join("worker-b")
+        yield made
+
+
+def test_nodes_that_joined_are_seen_with_what_they_have(cluster: ClusterUnderTest) -> None:
+    nodes = cluster.nodes()
+    assert list(nodes) == ["control-a", "worker-a", "worker-b"]
+    assert {name: node["role"] for name, node in nodes.items()} == {
+        "control-a": "control-plane",
+        "worker-a": "worker",
+        "worker-b": "worker",
+    }
+    assert all(node["liveness"] == "ready" and node["gpus"] == 2 for node in nodes.values())
+    gpus = call(cluster.control, "GET", "/gpus")["items"]
+    assert {gpu["node"] for gpu in gpus} == set(nodes)
+
+
+def test_a_model_is_placed_on_a_worker_runs_there_and_is_removed(cluster: ClusterUnderTest) -> None:
+    control, worker = cluster.control, cluster.workers["worker-a"]
+    call(control, "PUT", f"/targets/{SMALL}", {"replicas": 1, "node": "worker-a"})
+    (deployment,) = control.wait_for({"running": 1}, target=SMALL)
+    assert deployment["node"] == "worker-a"
+    assert list(worker.engine_pids()) == [deployment["id"]]
+    assert not control.engine_pids()
+    kinds = [event["kind"] for event in call(control, "GET", f"/deployments/{deployment['id']}/events")["items"]]
+    wait_until(
+        "the timeline is whole",
+        lambda: {"created", "scheduled", "pulling", "started", "ready"} <= set(control.event_kinds(deployment["id"])),
+        said=lambda: str(kinds),
+    )
+    lines = call(control, "GET", f"/deployments/{deployment['id']}/logs?tail=20")["items"]
+    assert any("vLLM" in line["text"] for line in lines)
+    call(control, "DELETE", f"/targets/{SMALL}")
+    wait_until("it is gone", lambda: not control.deployments() and not worker.engine_pids(), said=cluster.words)
+    history = call(control, "GET", "/history")["items"]
+    assert history[0]["id"] == deployment["id"]
+    assert call(control, "GET", f"/history/{deployment['id']}")["last_lines"]
+
+
+def test_a_worker_decides_nothing(cluster: ClusterUnderTest) -> None:
+    refused = ask(cluster.workers["worker-a"], "PUT", f"/targets/{SMALL}", {"replicas": 1})
+    assert refused.status_code == 409
+    assert "control plane" in refused.json()["error"]["message"]
