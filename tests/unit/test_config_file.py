@@ -60,8 +60,8 @@ def test_a_refusal_shows_no_secret(text: str) -> None:
 
 
 def test_ports_that_a_role_does_not_have_clash_with_nothing() -> None:
-    config = parse_config('{"api": {"port": 8082, "host": "::1"}, "cluster": {"role": "worker"}}', source="config.json")
-    assert dict(config.cluster_ports) == {"cluster.peerPort": 8083}
+    config = parse_config('{"api": {"port": 8082, "host": "::1"}}', source="config.json")
+    assert dict(config.cluster_ports) == {}
     assert config.cluster_host == "::1"
 
 

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 from pydantic import TypeAdapter
 
-from modelgrid.api import access, config, sessions, targets, tokens
+from modelgrid.api import access, config, membership, sessions, targets, tokens
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.openapi import EXAMPLES, OPEN, TAGS
@@ -65,7 +65,9 @@ def test_every_body_has_an_example_that_it_takes() -> None:
     assert bodies == set(EXAMPLES)
     for name in bodies:
         model = next(
-            getattr(module, name) for module in (access, config, sessions, targets, tokens) if hasattr(module, name)
+            getattr(module, name)
+            for module in (access, config, membership, sessions, targets, tokens)
+            if hasattr(module, name)
         )
         TypeAdapter(model).validate_json(TypeAdapter(Any).dump_json(EXAMPLES[name]))
     patched = merge({}, EXAMPLES["ConfigPatch"])

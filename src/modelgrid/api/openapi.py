@@ -10,6 +10,7 @@ TAGS: Mapping[str, str] = {
     "session": "Logging in and out, and who is logged in.",
     "overview": "Whether all is well, and what needs somebody.",
     "config": "config.json: what it says, what holds, changing it, and restarting the daemon.",
+    "cluster": "How nodes come into the cluster and out of it.",
     "nodes": "Nodes, their GPUs and the drivers.",
     "targets": "What is desired, and where it landed.",
     "deployments": "vLLM instances: their life, their logs, their events, and what is left of those that ended.",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CatalogList,
         CatalogView,
         Checks,
+        ClusterView,
         ConfigPatch,
         ConfigPatched,
         ConfigView,
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
         Health,
         HistoryList,
         HistoryView,
+        JoinBody,
+        JoinSnippet,
+        Joined,
+        Left,
         Level,
         LogPage,
         LogRecordList,
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
         PlacementList,
         Preview,
         PreviewBody,
+        Removed,
         Restart,
         ScaleBody,
         SeriesList,
@@ -113,14 +119,39 @@ class Calls(Transport):
         answer: dict[str, Any] = self._json("GET", "/config/schema")
         return answer
 
-    def list_nodes(self) -> NodeList:
-        """Return the nodes with what they have and how they are."""
-        answer: NodeList = self._json("GET", "/nodes")
+    def show_cluster(self) -> ClusterView:
+        """Return this node's place in its cluster."""
+        answer: ClusterView = self._json("GET", "/cluster")
+        return answer
+
+    def invite_node(self) -> JoinSnippet:
+        """Make an invitation for one node, good for 15 minutes, and what to run there."""
+        answer: JoinSnippet = self._json("POST", "/nodes/join")
+        return answer
+
+    def remove_node(self, name: str, *, force: bool | None = None) -> Removed:
+        """Take a node out of the cluster. Its credential is worth nothing from then on."""
+        answer: Removed = self._json("DELETE", f"/nodes/{part(name)}", query={"force": force})
         return answer
 
     def show_node(self, name: str) -> NodeView:
         """Return one node. Its ETag names its status, which is what can be changed."""
         answer: NodeView = self._json("GET", f"/nodes/{part(name)}")
+        return answer
+
+    def join_cluster(self, body: JoinBody) -> Joined:
+        """Make this node a worker of a control plane, and restart it as that. Engines and requests go on."""
+        answer: Joined = self._json("POST", "/cluster/join", body=body)
+        return answer
+
+    def leave_cluster(self) -> Left:
+        """Make this worker a node of its own again, and restart it as that. Its engines run on."""
+        answer: Left = self._json("POST", "/cluster/leave")
+        return answer
+
+    def list_nodes(self) -> NodeList:
+        """Return the nodes with what they have and how they are."""
+        answer: NodeList = self._json("GET", "/nodes")
         return answer
 
     def act_on_node(

@@ -160,6 +160,18 @@ class Checks(TypedDict):
     items: list[Check]
 
 
+class ClusterView(TypedDict):
+    """This node's place in its cluster."""
+
+    node: str
+    role: NodeRole
+    nodes: int
+    control_plane_url: str | None
+    joined: bool
+    answered_at: float | None
+    problem: str
+
+
 class ConfigChange(TypedDict):
     path: str
     before: Any
@@ -521,6 +533,28 @@ class HistoryView(TypedDict):
     last_lines: list[LogLineView]
 
 
+class JoinBody(TypedDict):
+    url: str
+    token: str
+
+
+class JoinSnippet(TypedDict):
+    """What a new node needs. The invitation is shown once and good once."""
+
+    token: str
+    expires_at: float
+    url: str
+    fingerprint: str
+    command: str
+    install: str
+    config: str
+
+
+class Joined(TypedDict):
+    control_plane: str
+    restarting: Literal[True]
+
+
 class Lagged(TypedDict):
     """Data of `event: lagged`, the last of a stream that is cut off because it was not read fast enough."""
 
@@ -532,6 +566,10 @@ class LayerProgress(TypedDict):
     status: str
     done_bytes: int
     total_bytes: int | None
+
+
+class Left(TypedDict):
+    restarting: Literal[True]
 
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -766,6 +804,10 @@ class Reason(TypedDict):
     since: float | None
     subject: str
     link: str
+
+
+class Removed(TypedDict):
+    name: str
 
 
 class Reset(TypedDict):
