@@ -1,10 +1,14 @@
 """For the whole tree: `pytest -m engines` sets the test bed up once, before the first of its tests."""
 
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.gateway_logs import gateway_exceptions
@@ -12,6 +16,22 @@ from tests.gateway_logs import gateway_exceptions
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+_make_context = ssl.create_default_context
+
+
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    return _make_context(cafile=certifi.where())
+
+
+def _context(*args: Any, **options: Any) -> ssl.SSLContext:
+    """httpx reads all public authorities for every client and every call without one, though plain HTTP needs none:
+    37 ms of work, which a test that waits for a state does over and over. Here they are read once."""
+    return _public_authorities() if options == {"cafile": certifi.where()} else _make_context(*args, **options)
+
+
+ssl.create_default_context = _context
 
 ENGINE_TESTS = Path(__file__).parent / "engines"
 SETUP = ENGINE_TESTS / "setup" / "engines.py"
