@@ -67,8 +67,10 @@ browser:
 	  { echo "Installing Chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
 	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
 
-test: setup setup-dev check console-test ## Check and run the whole suite (no container engine, no vLLM needed)
-	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" $(ARGS)
+# Files in their order, unit tests last: sorted by their number of tests, as xdist would, the longest files came last.
+test: setup setup-dev ## Check and run the whole suite (no container engine, no vLLM needed)
+	@$(MAKE) --no-print-directory --jobs 2 check console-test
+	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not engines" $(ARGS)
 
 check: setup-dev console-check ## Format, lint, types and the floor plan
 	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web
@@ -80,7 +82,7 @@ test-engines: setup-dev ## Test with a real Docker Engine and a real vLLM on the
 	@$(BIN)/python -m pytest -q -m engines $(or $(ARGS),tests)
 
 test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples per property
-	@MODELGRID_NIGHTLY=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not engines" --timeout 3600 $(ARGS)
+	@MODELGRID_NIGHTLY=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not engines" --timeout 3600 $(ARGS)
 
 bench-console: console-check browser ## Measure how fast the console is there, on a slowed-down machine and line
 	@$(BIN)/python -m benchmarks.bench_console

@@ -23,7 +23,7 @@ from store_values import (
     user,
 )
 
-from modelgrid.adapters.store_sql import SqlStore, open_store
+from modelgrid.adapters.store_sql import SqlStore, database, open_store
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.access import KeyLimits
 from modelgrid.domain.audit import AuditEntry
@@ -679,7 +679,8 @@ async def test_a_locked_database_is_unavailable_not_hanging(tmp_path: Path, monk
     await store.close()
 
 
-async def test_an_unreachable_postgresql_is_unavailable(tmp_path: Path) -> None:
+async def test_an_unreachable_postgresql_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "RETRY_SECONDS", 0.3)
     with pytest.raises(StoreUnavailable) as unreachable:
         await open_store(f"postgresql://modelgrid:hunter2@/state?host={tmp_path}")
     assert "hunter2" not in str(unreachable.value) + repr(unreachable.value.details)
