@@ -20,8 +20,9 @@ from modelgrid.ports.log_archive import LogArchive
 
 FLUSH_SECONDS = 0.05
 """Listeners and the archive are given what came in since; bounds the work, whatever the rate."""
-TAIL_RECORDS = 20_000
-TAIL_BYTES = 12 * 1024**2
+TAIL_RECORDS = 8_000
+TAIL_BYTES = 4 * 1024**2
+"""The whole daemon is to take 150 MB. The archive answers for what is older, in some 10 ms."""
 RECENT_RECORDS = 500
 """Kept in memory for every deployment however loud the others are: what its diagnosis and its history need."""
 UNWRITTEN_RECORDS = 50_000
