@@ -78,6 +78,7 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
         name=NodeName(name),
         status=draw(st.sampled_from((*[NodeStatus.ACTIVE] * 6, NodeStatus.CORDONED, NodeStatus.DRAINING))),
         liveness=draw(st.sampled_from((*[NodeLiveness.READY] * 6, NodeLiveness.SUSPECT, NodeLiveness.LOST))),
+        problem=draw(st.sampled_from((*[""] * 9, "its clock is off"))),
         labels=dict.fromkeys(draw(st.sets(st.sampled_from(LABELS))), "x"),
         inventory=GpuInventory(taken_at=0.0, gpus=found, stale=draw(st.integers(0, 9)) == 0),
         memory_total_bytes=memory,
@@ -112,6 +113,8 @@ def constraints(draw: st.DrawFn) -> Constraints:
         node=draw(st.sampled_from((*[None] * 6, NodeName("node-a"), NodeName("elsewhere")))),
         vendor=draw(st.sampled_from((*[None] * 4, GpuVendor.NVIDIA, GpuVendor.AMD))),
         labels=draw(st.sampled_from(({}, {}, {}, {"zone": "x"}))),
+        pack=draw(st.booleans()),
+        exclusive=draw(st.integers(0, 3)) == 0,
     )
 
 
@@ -168,7 +171,7 @@ class World:
         if decision.node is None:
             return {"refusal": decision}
         placement = Placement(node=decision.node, gpus=decision.gpus, decision=decision, placed_at=self.now)
-        return {"placement": placement, "refusal": None}
+        return {"placement": placement, "refusal": None, "engine_gone_at": None}
 
     def _change(self, deployment: DeploymentId, **changes: object) -> None:
         self.deployments[deployment] = replace(self.deployments[deployment], **changes)  # type: ignore[arg-type]
@@ -179,7 +182,7 @@ def wanted(target: Target) -> RuntimeKind:
 
 
 def is_open(node: Node) -> bool:
-    return node.status is NodeStatus.ACTIVE and node.liveness is NodeLiveness.READY
+    return node.status is NodeStatus.ACTIVE and node.liveness is NodeLiveness.READY and not node.problem
 
 
 def not_removed(deployments: Iterable[Deployment], target: str) -> list[Deployment]:

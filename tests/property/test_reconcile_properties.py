@@ -14,7 +14,9 @@ from placement_strategies import DEVICES, ENTRIES, MODELS, World, clusters, gpus
 
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
 from modelgrid.decide.need import footprint
-from modelgrid.decide.reconcile import SURGE, reconcile
+from modelgrid.decide.promises import holds_place
+from modelgrid.decide.reconcile import reconcile
+from modelgrid.decide.replicas import SURGE, is_moving
 from modelgrid.domain.deployment import Deployment, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef
 from modelgrid.domain.gpu import GpuInventory
@@ -134,6 +136,17 @@ class Cluster(RuleBasedStateMachine):
             self.probe_hangs(node)
             return
         self.world.nodes[node.name] = replace(node, status=status, liveness=liveness)
+        if liveness is NodeLiveness.LOST:
+            self._fence(node)
+
+    def _fence(self, node: Node) -> None:
+        """A node that is lost has ended what may run only once, and nobody has heard of it yet."""
+        for deployment in self._placed():
+            exclusive = (target := self.world.targets.get(deployment.target)) and target.constraints.exclusive
+            if exclusive and deployment.placement and deployment.placement.node == node.name:
+                self.alive.discard(deployment.id)
+                self.starting.discard(deployment.id)
+                self.loaded[deployment.id] = 0
 
     @rule(pick=PICK, data=st.data())
     def people_act(self, pick: int, data: st.DataObject) -> None:
@@ -156,7 +169,7 @@ class Cluster(RuleBasedStateMachine):
             self._set(deployment, intent=Intent.STOP, restart_requested=False)
             return
         # Its place was free for others as soon as its engine was gone: without one it is placed anew.
-        keeps = deployment.engine is not None or deployment.id in self.starting
+        keeps = holds_place(deployment)
         placement = deployment.placement if keeps else None
         self._set(deployment, intent=Intent.RUN, restart_requested=True, placement=placement)
 
@@ -200,6 +213,8 @@ class Cluster(RuleBasedStateMachine):
                 self.loaded[name] = 0
                 gone = {"engine": None, "engine_gone_at": self.world.now}
                 self._set(deployment, ready_at=None, started_at=None, pulled_at=None, **gone)
+            elif deployment.intent is not Intent.RUN and deployment.placement and deployment.engine_gone_at is None:
+                self._set(deployment, pulled_at=None, engine_gone_at=self.world.now)
             elif deployment.intent is Intent.REMOVE:
                 del self.world.deployments[name]
             elif deployment.intent is Intent.RUN:
@@ -282,10 +297,20 @@ class Cluster(RuleBasedStateMachine):
         self.world.apply(effects)
         assert decide(self.world) == ()
         for target in self.world.targets.values():
-            kept = not_removed(self.world.deployments.values(), target.name)
-            as_desired = [d for d in kept if d.spec == target.spec and d.model == target.model]
-            assert len(kept) >= target.replicas
-            assert len(kept) <= target.replicas + SURGE
+            there = [d for d in self.world.deployments.values() if not self._is_absent(d)]
+            kept = not_removed(there, target.name)
+            as_desired = [
+                d
+                for d in kept
+                if d.spec == target.spec and d.model == target.model and not is_moving(d, self.world.nodes)
+            ]
+            if target.constraints.exclusive:
+                leaving = [d for d in there if d.target == target.name and d.intent is Intent.REMOVE and holds_place(d)]
+                assert len(kept) >= target.replicas - len(leaving)
+                assert len(kept) <= target.replicas
+            else:
+                assert len(kept) >= target.replicas
+                assert len(kept) <= target.replicas + SURGE
             assert len([d for d in as_desired if d.placement is not None]) <= target.replicas
             assert all(d.placement is not None or d.refusal is not None for d in kept if d.intent is Intent.RUN)
         assert all(d.intent is Intent.REMOVE for d in self._orphans())
@@ -331,6 +356,10 @@ class Cluster(RuleBasedStateMachine):
             assert promised[node.name, None] <= node.memory_total_bytes
             for gpu in node.inventory.gpus:
                 assert promised[node.name, gpu.id] <= gpu.vram_total_bytes
+
+    def _is_absent(self, deployment: Deployment) -> bool:
+        node = self.world.nodes.get(deployment.placement.node) if deployment.placement is not None else None
+        return node is not None and node.liveness is NodeLiveness.LOST and deployment.intent is Intent.RUN
 
     # --- small things
 

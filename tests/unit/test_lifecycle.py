@@ -84,8 +84,14 @@ WALK: list[tuple[str, dict[str, Any], Step, DeploymentState]] = [
     ),
     (
         "remove, engine gone",
-        {"placement": PLACED, "attempt": 1, "intent": Intent.REMOVE},
+        {"placement": PLACED, "attempt": 1, "intent": Intent.REMOVE, "engine_gone_at": 7.0},
         Step.ARCHIVE,
+        DeploymentState.STOPPED,
+    ),
+    (
+        "remove before it was begun: somebody has to say that nothing is there",
+        {"placement": PLACED, "intent": Intent.REMOVE},
+        Step.STOP,
         DeploymentState.STOPPED,
     ),
     (

@@ -292,6 +292,12 @@ def test_a_spec_is_refused_by_its_first_fault(spec: EngineSpec, path: str) -> No
 
 def test_constraints() -> None:
     check_constraints(Constraints(node=NodeName("gpu-1.example.com"), labels={"zone": "a", "team/x": "b-1"}))
-    for bad in (Constraints(node=NodeName("-x")), Constraints(labels={"a b": "c"}), Constraints(labels={"a": "<"})):
+    many = {f"l{number}": "x" for number in range(17)}
+    for bad in (
+        Constraints(node=NodeName("-x")),
+        Constraints(labels={"a b": "c"}),
+        Constraints(labels={"a": "<"}),
+        Constraints(labels=many),
+    ):
         with pytest.raises(InvalidInput):
             check_constraints(bad)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
 from modelgrid.api.preconditions import IfMatch, set_etag
-from modelgrid.domain.deployment import Intent
+from modelgrid.decide.pending_work import pending_work
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.placement import Decision
@@ -61,7 +61,7 @@ class TargetView(BaseModel):
     updated_by: str
     revision: int
     pending: tuple[str, ...]
-    """What the reconciler has still to do, in words: `+1 replica`, `-1 replica`."""
+    """What is still under way, in words: `+1 replica`, `-1 replica`, `moving worker-b → worker-a`."""
     deployments: list[DeploymentView]
 
 
@@ -117,11 +117,6 @@ def to_request(model: str, body: TargetBody) -> TargetRequest:
 def target_view(services: Services, target: Target) -> TargetView:
     own = [item for item in services.registry.all() if item.target == target.name]
     views = [deployment_view(services, item) for item in own]
-    staying = sum(item.intent is not Intent.REMOVE for item in own)
-    leaving = len(own) - staying
-    missing = target.replicas - sum(view.state == "running" for view in views if view.intent == "run")
-    pending = [f"+{missing} replica{'s' * (missing > 1)}"] if missing > 0 else []
-    pending += [f"-{leaving} replica{'s' * (leaving > 1)}"] if leaving else []
     return TargetView(
         name=target.name,
         model=target.model,
@@ -134,7 +129,7 @@ def target_view(services: Services, target: Target) -> TargetView:
         updated_at=target.updated_at,
         updated_by=target.updated_by,
         revision=target.revision,
-        pending=tuple(pending),
+        pending=pending_work(target, own, {node.name: node for node in services.nodes()}),
         deployments=sorted(views, key=lambda view: (view.created_at, view.id)),
     )
 

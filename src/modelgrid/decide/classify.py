@@ -28,6 +28,20 @@ def awaits_restart(deployment: Deployment) -> bool:
     return bool(deployment.failures) and deployment.failures[-1].attempt == deployment.attempt
 
 
+def serves(deployment: Deployment) -> bool:
+    """Whether it is `running` and answers. Says the same as the table, without a sentence: it is asked of everything
+    there is, in each pass."""
+    return (
+        deployment.ready_at is not None
+        and deployment.unhealthy_since is None
+        and deployment.intent is Intent.RUN
+        and deployment.placement is not None
+        and deployment.removed_at is None
+        and not deployment.restart_requested
+        and not awaits_restart(deployment)
+    )
+
+
 def _given_up(deployment: Deployment) -> bool:
     return awaits_restart(deployment) and restart(deployment).at is None
 

@@ -3,9 +3,11 @@
 The numbered steps are those of `design.md` beside this file; steps 1 and 2 are the tables of `fit_rules`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypedDict
 
-from modelgrid.decide.fit_rules import FITS, FitRequest, Look, closed_node, listed, looks_at
+from modelgrid.decide.fit_rules import FITS, FitRequest, GpuRule, Judged, Look, closed_node, listed, looks_at
 from modelgrid.decide.need import device_need, gpu_counts, is_exclusive, memory_need
 from modelgrid.decide.promises import Promises
 from modelgrid.decide.refusal import explain
@@ -16,6 +18,12 @@ from modelgrid.domain.target import RuntimeKind
 from modelgrid.domain.units import format_bytes
 
 __all__ = ["FitRequest", "fit"]
+
+MOST_VERDICTS = 64
+"""That one decision keeps: it is stored with each deployment, and nobody reads a thousand."""
+
+Offer = tuple[Look, ...]
+"""Like GPUs of one node that together are a place."""
 
 
 def fit(request: FitRequest, nodes: Sequence[Node], promises: Promises) -> Decision:
@@ -33,62 +41,83 @@ def fit(request: FitRequest, nodes: Sequence[Node], promises: Promises) -> Decis
     if counts == (0,):
         return _on_cpu(request, opened, closed, promises)
     for count in counts:
-        looks = [look for node in opened for look in looks_at(request, node, count, promises)]
-        offers = _offers(request, looks, count)
+        judged = looks_at(request, opened, count, promises)
+        offers = _offers(request, judged, count)
         if offers:
-            best = min(offers, key=lambda offer: _preference(request, offer))
-            return _placed(request, best, looks, closed, opened, counts)
+            prefer = _packed(judged) if request.constraints.pack else _spread
+            best = min(offers, key=prefer)
+            return _placed(request, best, judged, closed, opened, counts)
     return _refused(request, opened, closed, promises, counts)
 
 
 # --- 3. the best place
 
 
-def _offers(request: FitRequest, looks: Iterable[Look], count: int) -> list[tuple[Look, ...]]:
+def _offers(request: FitRequest, judged: Iterable[Judged], count: int) -> list[Offer]:
     """Return the best `count` like GPUs of each kind on each node, where there are as many with room."""
     groups: dict[tuple[object, ...], list[Look]] = {}
-    for look in looks:
-        if look.code == FITS:
+    for look, rule in judged:
+        if rule.code == FITS:
             groups.setdefault(look.alike, []).append(look)
     return [
-        tuple(sorted(group, key=lambda look: _preference(request, (look,)))[:count])
+        tuple(sorted(group, key=lambda look: _among_alike(request, look))[:count])
         for group in groups.values()
         if len(group) >= count
     ]
 
 
-def _preference(request: FitRequest, offer: tuple[Look, ...]) -> tuple[object, ...]:
+def _among_alike(request: FitRequest, look: Look) -> tuple[object, ...]:
+    others = 0 if request.constraints.pack else request.spread_gpus.get((look.node.name, look.gpu.id), 0)
+    return not look.assigned, others, look.leftover, look.gpu.index, look.gpu.id
+
+
+def _spread(offer: Offer) -> tuple[object, ...]:
     """Less is better: GPUs kept for it, then nodes and GPUs without its like, then those that it fills best."""
-    node = offer[0].node.name
+    request, node = offer[0].request, offer[0].node.name
     return (
         sum(not look.assigned for look in offer),
         request.spread.get(node, 0),
         sum(request.spread_gpus.get((node, look.gpu.id), 0) for look in offer),
-        sum(look.leftover for look in offer),
-        node,
-        [(look.gpu.vendor, look.gpu.index, look.gpu.id) for look in offer],
+        *_filled(offer),
     )
+
+
+def _packed(judged: Iterable[Judged]) -> Callable[[Offer], tuple[object, ...]]:
+    """Less is better: GPUs kept for it, then the node with the least room that has enough, then the GPUs likewise."""
+    room: Counter[NodeName] = Counter()
+    for look, _ in judged:
+        room[look.node.name] += look.available
+    return lambda offer: (sum(not look.assigned for look in offer), room[offer[0].node.name], *_filled(offer))
+
+
+def _filled(offer: Offer) -> tuple[object, ...]:
+    leftover = sum(look.leftover for look in offer)
+    return leftover, offer[0].node.name, [(look.gpu.vendor, look.gpu.index, look.gpu.id) for look in offer]
 
 
 def _placed(
     request: FitRequest,
-    offer: tuple[Look, ...],
-    looks: Sequence[Look],
+    offer: Offer,
+    judged: Sequence[Judged],
     closed: Mapping[NodeName, Verdict],
     opened: Sequence[Node],
     counts: Sequence[int],
 ) -> Decision:
     node = offer[0].node
     gpus = tuple(look.gpu.id for look in sorted(offer, key=lambda look: look.gpu.index))
-    verdicts = []
-    for look in looks:
+    better = f"{node.name} {listed(gpus)}"
+
+    def verdict(look: Look, rule: GpuRule) -> Verdict:
         if look.node is node and look.gpu.id in gpus:
-            verdicts.append(look.verdict("chosen", f"chosen: {look.numbers}", chosen=True))
-        elif look.code == FITS:
-            better = f"{node.name} {listed(gpus)}"
-            verdicts.append(look.verdict("not_chosen", f"{look.numbers}: it would do, {better} was preferred"))
-        else:
-            verdicts.append(look.verdict(look.code, look.reason))
+            return look.verdict("chosen", f"chosen: {look.numbers}", chosen=True)
+        if rule.code == FITS:
+            return look.verdict("not_chosen", f"{look.numbers}: it would do, {better} was preferred")
+        return look.verdict(rule.code, rule.reason(look))
+
+    # Sentences are made of those alone that are kept, its own node first: a cluster may have thousands of GPUs.
+    own_first = sorted(judged, key=lambda item: item[0].node is not node)
+    verdicts = [verdict(look, rule) for look, rule in own_first[:MOST_VERDICTS]]
+    omitted = Counter("not_chosen" if rule.code == FITS else rule.code for _, rule in own_first[MOST_VERDICTS:])
     each = " on each" if len(offer) > 1 else ""
     free = format_bytes(min(look.available for look in offer))
     summary = f"placed on {node.name} {listed(gpus)}: {format_bytes(offer[0].needed)} needed{each}, {free} free"
@@ -98,7 +127,7 @@ def _placed(
         node=node.name,
         gpus=gpus,
         need=offer[0].need,
-        verdicts=_in_order([*verdicts, *_absent(request, opened)], closed),
+        **_in_bounds([*verdicts, *_absent(request, opened)], closed, omitted),
         summary=summary,
     )
 
@@ -113,32 +142,30 @@ def _refused(
     promises: Promises,
     counts: Sequence[int],
 ) -> Decision:
-    by_count = {
-        count: [look for node in opened for look in looks_at(request, node, count, promises)] for count in counts
-    }
+    by_count = {count: looks_at(request, opened, count, promises) for count in counts}
     first = by_count[counts[0]]
     verdicts = [*_absent(request, opened)]
-    for position, look in enumerate(first):
-        code, reason = look.code, look.reason
+    for position, (look, rule) in enumerate(first):
+        code, reason = rule.code, rule.reason(look)
         if code == FITS:
             code = "too_few_gpus"
             reason = f"{reason}: it has room, but {counts[0]} like GPUs with room are needed on one node"
         elif code in ("too_little_memory", "larger_than_device"):
-            larger = ((count, by_count[count][position].needed) for count in counts[1:])
+            larger = ((count, by_count[count][position][0].needed) for count in counts[1:])
             reason += "".join(f"; {format_bytes(needed)} on each of {count}" for count, needed in larger)
         verdicts.append(look.verdict(code, reason))
-    need = min((look.need for look in first), key=lambda need: need.per_gpu_bytes, default=None)
+    need = min((look.need for look, _ in first), key=lambda need: need.per_gpu_bytes, default=None)
     if need is None:
         need = memory_need(request.entry, request.spec, counts[0]) or MemoryNeed(gpu_count=counts[0], terms=())
     ordered = _in_order(verdicts, closed)
     rooms = [
         (count, look.node.name, look.gpu, look.available if not look.held or not is_exclusive(look.need) else 0)
-        for count, looks in by_count.items()
-        for look in looks
-        if look.code in ("too_little_memory", "larger_than_device", FITS)
+        for count, judged in by_count.items()
+        for look, rule in judged
+        if rule.code in ("too_little_memory", "larger_than_device", FITS)
     ]
     summary = explain(request.entry, request.spec, request.constraints, ordered, rooms, counts)
-    return Decision(need=need, verdicts=ordered, summary=summary)
+    return Decision(need=need, **_kept(ordered), summary=summary)
 
 
 def _absent(request: FitRequest, opened: Iterable[Node]) -> list[Verdict]:
@@ -169,11 +196,14 @@ def _on_cpu(
     fitting = [
         node for node in opened if promises.available_bytes(node, None) >= size and size <= node.memory_total_bytes
     ]
-    best = min(
-        fitting,
-        key=lambda node: (request.spread.get(node.name, 0), -promises.available_bytes(node, None), node.name),
-        default=None,
-    )
+
+    def preference(node: Node) -> tuple[object, ...]:
+        room = promises.available_bytes(node, None)
+        if request.constraints.pack:
+            return room, node.name
+        return request.spread.get(node.name, 0), -room, node.name
+
+    best = min(fitting, key=preference, default=None)
     verdicts = []
     for node in opened:
         free, available = node.memory_available_bytes, promises.available_bytes(node, None)
@@ -203,10 +233,10 @@ def _on_cpu(
     if best is None:
         rooms = [(0, node.name, None, promises.available_bytes(node, None)) for node in opened]
         summary = explain(request.entry, request.spec, request.constraints, ordered, rooms, (0,))
-        return Decision(need=need, verdicts=ordered, summary=summary)
+        return Decision(need=need, **_kept(ordered), summary=summary)
     free_text = format_bytes(promises.available_bytes(best, None))
     summary = f"placed on {best.name}, on the CPU: {format_bytes(size)} of host memory needed, {free_text} free"
-    return Decision(node=best.name, need=need, verdicts=ordered, summary=summary)
+    return Decision(node=best.name, need=need, **_kept(ordered), summary=summary)
 
 
 def _attach(request: FitRequest, opened: Sequence[Node], closed: Mapping[NodeName, Verdict]) -> Decision:
@@ -216,7 +246,7 @@ def _attach(request: FitRequest, opened: Sequence[Node], closed: Mapping[NodeNam
     if best is None:
         ordered = _in_order([], closed)
         summary = explain(request.entry, request.spec, request.constraints, ordered, [], (0,))
-        return Decision(need=need, verdicts=ordered, summary=summary)
+        return Decision(need=need, **_kept(ordered), summary=summary)
     verdicts = [
         Verdict(node=node.name, chosen=True, code="chosen", reason="chosen: it watches the engine, which runs already")
         if node is best
@@ -224,11 +254,36 @@ def _attach(request: FitRequest, opened: Sequence[Node], closed: Mapping[NodeNam
         for node in opened
     ]
     summary = f"attached by {best.name}: the engine runs already"
-    return Decision(node=best.name, need=need, verdicts=_in_order(verdicts, closed), summary=summary)
+    return Decision(node=best.name, need=need, **_kept(_in_order(verdicts, closed)), summary=summary)
 
 
 def _in_order(verdicts: Iterable[Verdict], closed: Mapping[NodeName, Verdict]) -> tuple[Verdict, ...]:
     return tuple(sorted((*verdicts, *closed.values()), key=lambda verdict: verdict.node))  # stable: GPUs keep theirs
+
+
+class _Verdicts(TypedDict):
+    verdicts: tuple[Verdict, ...]
+    omitted: Mapping[str, int]
+
+
+def _in_bounds(
+    verdicts: Iterable[Verdict], closed: Mapping[NodeName, Verdict], omitted: Mapping[str, int]
+) -> _Verdicts:
+    kept = _kept(_in_order(verdicts, closed))
+    return {"verdicts": kept["verdicts"], "omitted": dict(Counter(omitted) + Counter(kept["omitted"]))}
+
+
+def _kept(verdicts: Sequence[Verdict]) -> _Verdicts:
+    """Return the verdicts that a decision keeps, those of the chosen node among them, and the count of the others."""
+    if len(verdicts) <= MOST_VERDICTS:
+        return {"verdicts": tuple(verdicts), "omitted": {}}
+    chosen = {verdict.node for verdict in verdicts if verdict.chosen}
+    first = sorted(range(len(verdicts)), key=lambda position: (verdicts[position].node not in chosen, position))
+    kept, left = sorted(first[:MOST_VERDICTS]), first[MOST_VERDICTS:]
+    return {
+        "verdicts": tuple(verdicts[position] for position in kept),
+        "omitted": dict(Counter(verdicts[position].code for position in left)),
+    }
 
 
 def _gpu_words(count: int) -> str:

@@ -1,7 +1,7 @@
 """What may be placed where: the request, and the ordered rules that judge each node and each GPU for it. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from modelgrid.decide.need import device_need, exceeds_device, footprint, is_exclusive
 from modelgrid.decide.promises import Promise, Promises
@@ -60,6 +60,7 @@ _NODE_RULES: tuple[_NodeRule, ...] = (
     _NodeRule("node_suspect", lambda _, node: node.liveness is NodeLiveness.SUSPECT, lambda *_: "is suspect"),
     _NodeRule("node_draining", lambda _, node: node.status is NodeStatus.DRAINING, lambda *_: "is draining"),
     _NodeRule("node_cordoned", lambda _, node: node.status is NodeStatus.CORDONED, lambda *_: "is cordoned"),
+    _NodeRule("node_problem", lambda _, node: bool(node.problem), lambda _, node: f"takes nothing new: {node.problem}"),
     _NodeRule(
         "label_mismatch",
         lambda request, node: any(node.labels.get(key) != value for key, value in request.constraints.labels.items()),
@@ -95,8 +96,11 @@ class Look:
     need: MemoryNeed
     needed: int
     available: int
-    code: str = ""
-    reason: str = ""
+
+    @property
+    def rule(self) -> "GpuRule":
+        """The first rule that applies: why it will not do, or that it will."""
+        return next(rule for rule in _GPU_RULES if rule.applies(self))
 
     @property
     def leftover(self) -> int:
@@ -135,7 +139,9 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class _GpuRule:
+class GpuRule:
+    """One reason to take a GPU or to leave it. Sentences are made only where somebody reads them."""
+
     code: str
     applies: Callable[[Look], bool]
     reason: Callable[[Look], str]
@@ -144,72 +150,93 @@ class _GpuRule:
 FITS = "fits"
 """Code of a GPU that no rule speaks against."""
 
-_GPU_RULES: tuple[_GpuRule, ...] = (
-    _GpuRule(
+_GPU_RULES: tuple[GpuRule, ...] = (
+    GpuRule(
         "not_pinned",
         lambda look: bool(look.request.spec.gpus) and look.gpu.id not in look.request.spec.gpus,
         lambda look: f"not pinned; {listed(look.request.spec.gpus)} asked for",
     ),
-    _GpuRule(
+    GpuRule(
         "other_vendor",
         lambda look: look.request.constraints.vendor not in (None, look.gpu.vendor),
         lambda look: f"a GPU of {look.gpu.vendor}; {look.request.constraints.vendor} asked for",
     ),
-    _GpuRule(
+    GpuRule(
         "kept_for_another",
         lambda look: look.gpu.id in look.node.assignments and not look.assigned,
         lambda look: f"kept for {look.node.assignments[look.gpu.id]} by gpus.assignments",
     ),
-    _GpuRule(
+    GpuRule(
         "gpu_simulated",
         lambda look: look.gpu.simulated and look.request.runtime is not RuntimeKind.SIMULATED,
         lambda look: f"simulated: an engine of the {look.request.runtime} runtime cannot use it",
     ),
-    _GpuRule(
-        "mig_enabled", lambda look: look.gpu.mig_enabled, lambda _: "MIG is enabled on it, which is not supported"
-    ),
-    _GpuRule(
+    GpuRule("mig_enabled", lambda look: look.gpu.mig_enabled, lambda _: "MIG is enabled on it, which is not supported"),
+    GpuRule(
         "inventory_stale",
         lambda look: look.node.inventory.stale,
         lambda look: f"its readings are old: {look.node.inventory.problem or 'the GPU probe failed'}",
     ),
-    _GpuRule(
+    GpuRule(
         "taken_whole",
         lambda look: any(promise.exclusive for promise in look.held),
         lambda look: f"{next(promise.holder for promise in look.held if promise.exclusive)} takes the whole device",
     ),
-    _GpuRule(
+    GpuRule(
         "not_empty",
         lambda look: is_exclusive(look.need) and bool(look.held),
         lambda look: f"the model takes a whole device and {listed(promise.holder for promise in look.held)} uses it",
     ),
-    _GpuRule(
+    GpuRule(
         "larger_than_device",
         lambda look: exceeds_device(look.need, look.gpu.vram_total_bytes),
         lambda look: f"{format_bytes(look.needed)} needed, {format_bytes(look.gpu.vram_total_bytes)} is all it has",
     ),
-    _GpuRule("too_little_memory", lambda look: look.leftover < 0, lambda look: look.numbers),
-    _GpuRule(FITS, lambda _: True, lambda look: look.numbers),
+    GpuRule("too_little_memory", lambda look: look.leftover < 0, lambda look: look.numbers),
+    GpuRule(FITS, lambda _: True, lambda look: look.numbers),
 )
 
 
-def looks_at(request: FitRequest, node: Node, count: int, promises: Promises) -> list[Look]:
-    """Judge every GPU of `node` as one of the `count` that an instance would take."""
-    looks = []
-    for gpu in sorted(node.inventory.gpus, key=lambda gpu: (gpu.vendor, gpu.index, gpu.id)):
-        need = device_need(request.entry, request.spec, count, gpu)
-        look = Look(
-            request=request,
-            node=node,
-            gpu=gpu,
-            held=promises.on(node.name, gpu.id),
-            need=need,
-            needed=footprint(need, gpu.vram_total_bytes),
-            available=promises.available_bytes(node, gpu),
-        )
-        rule = next(rule for rule in _GPU_RULES if rule.applies(look))
-        looks.append(replace(look, code=rule.code, reason=rule.reason(look)))
-    return looks
+Judged = tuple[Look, GpuRule]
+"""A look at a GPU and the rule that judges it."""
+
+
+class Needs:
+    """What one instance of a request takes, by kind of device: a cluster has many devices and few kinds."""
+
+    def __init__(self, request: FitRequest, count: int) -> None:
+        self._request = request
+        self._count = count
+        self._known: dict[tuple[str, int], tuple[MemoryNeed, int]] = {}
+
+    def of(self, gpu: Gpu) -> tuple[MemoryNeed, int]:
+        """Return the need on `gpu`, and what the engine is given of it."""
+        kind = (gpu.name, gpu.vram_total_bytes)
+        known = self._known.get(kind)
+        if known is None:
+            need = device_need(self._request.entry, self._request.spec, self._count, gpu)
+            known = self._known[kind] = (need, footprint(need, gpu.vram_total_bytes))
+        return known
+
+
+def looks_at(request: FitRequest, nodes: Iterable[Node], count: int, promises: Promises) -> list[Judged]:
+    """Judge every GPU of `nodes` as one of the `count` that an instance would take."""
+    needs = Needs(request, count)
+    judged = []
+    for node in nodes:
+        for gpu in sorted(node.inventory.gpus, key=lambda gpu: (gpu.vendor, gpu.index, gpu.id)):
+            need, needed = needs.of(gpu)
+            look = Look(
+                request=request,
+                node=node,
+                gpu=gpu,
+                held=promises.on(node.name, gpu.id),
+                need=need,
+                needed=needed,
+                available=promises.available_bytes(node, gpu),
+            )
+            judged.append((look, look.rule))
+    return judged
 
 
 def listed(words: Iterable[str]) -> str:

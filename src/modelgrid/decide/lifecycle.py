@@ -55,8 +55,9 @@ def next_step(deployment: Deployment, now: float, *, drain_seconds: float) -> Ne
 def _towards_the_end(deployment: Deployment, now: float, drain_seconds: float) -> Next:
     if deployment.engine is not None:
         return _end_engine(deployment, now, drain_seconds)
-    if deployment.pulled_at is not None and deployment.engine_gone_at is None:
-        # A start may have been cut off between the engine and the record of it.
+    if deployment.placement is not None and deployment.engine_gone_at is None:
+        # A start may have been cut off between the engine and the record of it. And whoever gave the place away learns
+        # from this step that nothing is there.
         return Next(step=Step.STOP)
     return Next(step=Step.ARCHIVE if deployment.intent is Intent.REMOVE else Step.IDLE)
 

@@ -15,8 +15,10 @@ When a deployment holds its place (first match wins):
 | 2 | intent RUN, engine ready in this attempt, read by the inventory after that | its place, which is measured |
 | 3 | intent RUN otherwise: pulling, loading, restarting, given up | its place, and all of it is promised |
 | 4 | intent STOP or REMOVE with an engine | as 2 and 3, until the engine was seen to be gone |
-| 5 | intent STOP or REMOVE, no engine, a start under way | its place, and all of it is promised |
-| 6 | intent STOP or REMOVE, no engine | nothing: whoever starts it again has it placed anew |
+| 5 | intent STOP or REMOVE, no engine, and its node has not said yet that nothing is there | its place, all promised |
+| 6 | intent STOP or REMOVE, confirmed to be gone | nothing: whoever starts it again has it placed anew |
+
+Rule 5 is for starts under way, and for nodes whose word lags behind or that are cut off: what they began, nobody knows.
 """
 
 from collections.abc import Iterable, Mapping
@@ -61,6 +63,8 @@ class Promises:
         held = self.on(node.name, gpu.id if gpu else None)
         total = gpu.vram_total_bytes if gpu else node.memory_total_bytes
         free = gpu.vram_free_bytes if gpu else node.memory_available_bytes
+        if not held:
+            return max(0, min(free, total))
         unmeasured = sum(promise.bytes for promise in held if not promise.measured)
         booked = sum(promise.bytes for promise in held)
         return max(0, min(free - unmeasured, total - booked))
@@ -107,8 +111,7 @@ def holds_place(deployment: Deployment) -> bool:
         return False
     if deployment.intent is Intent.RUN or deployment.engine is not None:
         return True
-    # The engine's program is there and no engine is known: a start may be under way, and is not interrupted.
-    return deployment.pulled_at is not None and deployment.engine_gone_at is None
+    return deployment.engine_gone_at is None
 
 
 def is_measured(deployment: Deployment, node: Node) -> bool:

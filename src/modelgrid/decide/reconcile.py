@@ -1,27 +1,25 @@
 """What is missing between what is desired and what is there: `reconcile(facts)` → effects. Pure.
 
 It knows nothing of what it decided before: each pass looks at the facts alone, and a pass over the facts that its
-own effects made decides nothing. The numbered steps are those of `design.md` beside this file.
+own effects made decides nothing. The numbered steps are those of `design.md` beside this file; step 1 is `replicas`.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 
-from modelgrid.decide.classify import classify
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
 from modelgrid.decide.fit import FitRequest, fit
 from modelgrid.decide.need import footprint
 from modelgrid.decide.promises import Promises, holds_place, is_measured, promises, read_at
-from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
+from modelgrid.decide.replicas import Plan, dismiss, least_wanted, place, plan_replicas
+from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.ids import DeploymentId, GpuId, NodeName
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision
 from modelgrid.domain.target import RuntimeKind, Target
-
-SURGE = 1
-"""Instances beyond the desired number while old ones are replaced by new ones."""
 
 
 def reconcile(
@@ -37,14 +35,16 @@ def reconcile(
     `entries` are catalog entries by canonical id. `default_runtime` is taken where a specification names none.
     `now` only tells how a deployment's state reads; no rule waits for a time."""
     present = sorted((d for d in deployments if d.removed_at is None), key=lambda d: (d.created_at, d.id))
-    wanted = {target.name for target in targets}
-    dismissals = [
-        SetIntent(deployment_id=deployment.id, intent=Intent.REMOVE, reason="no longer desired")
-        for deployment in present
-        if deployment.target not in wanted and deployment.intent is not Intent.REMOVE
-    ]
+    by_name = {node.name: node for node in nodes}
+    by_target: dict[str, list[Deployment]] = {target.name: [] for target in targets}
+    dismissals = []
+    for deployment in present:
+        if deployment.target in by_target:
+            by_target[deployment.target].append(deployment)
+        elif deployment.intent is not Intent.REMOVE:
+            dismissals.append(dismiss(deployment, "no longer desired"))
     plans = [
-        _plan(target, present, nodes, default_runtime, now)
+        plan_replicas(target, by_target[target.name], by_name, default_runtime)
         for target in sorted(targets, key=lambda target: (target.created_at, target.name))
     ]
     for plan in plans:
@@ -52,154 +52,77 @@ def reconcile(
     # What is dismissed here may give its place free at once; the rest of the pass sees that as the next one would.
     dismissed = {effect.deployment_id for effect in dismissals}
     present = [replace(d, intent=Intent.REMOVE) if d.id in dismissed else d for d in present]
-    book = _Book(nodes=nodes, promises=promises(present, nodes))
+    book = _Book(nodes=nodes, by_name=by_name, present=present)
     for plan in plans:
-        _place(plan, entries, book)
+        dismissals += _place(plan, entries, book)
     for plan in plans:
         if plan.unplaced:
             refusal = _refuse(plan, entries, book)
             victims = _make_room(plan, present, entries, book)
-            dismissals += [_dismiss(victim, "makes room for its replacement") for victim in victims]
-            missing = plan.target.replicas - len(plan.fresh) - plan.create - len(plan.old) + len(victims)
-            plan.effects += [_landing(plan, None, refusal)] * missing
+            dismissals += [dismiss(victim, "makes room for its replacement") for victim in victims]
+            if victims:
+                missing = plan.target.replicas - len(plan.fresh) - plan.create - len(plan.old) + len(victims)
+                plan.effects += [_landing(plan, None, refusal)] * missing
+        elif plan.exclusive and plan.old and plan.settled and not plan.effects:
+            dismissals += _give_up_first(plan, entries, book)
     return (*sorted(dismissals, key=lambda effect: effect.deployment_id), *(e for plan in plans for e in plan.effects))
-
-
-# --- 1. how many, and which
-
-
-@dataclass(slots=True, kw_only=True)
-class _Plan:
-    """What one pass does about one target."""
-
-    target: Target
-    runtime: RuntimeKind
-    fresh: list[Deployment]
-    """Instances as they are desired now, and stopped ones."""
-    old: list[Deployment]
-    """Serving instances that are desired differently now."""
-    create: int
-    dismissals: list[SetIntent]
-    unplaced: list[Deployment | None] = field(default_factory=list)
-    """Instances without a place, `None` for one that is created in this pass."""
-    effects: list[Effect] = field(default_factory=list)
-
-
-def _plan(
-    target: Target, present: Sequence[Deployment], nodes: Sequence[Node], default_runtime: RuntimeKind, now: float
-) -> _Plan:
-    runtime = wanted_runtime(target, default_runtime)
-    mine = [d for d in present if d.target == target.name and d.intent is not Intent.REMOVE]
-    outdated = [d for d in mine if _is_outdated(d, target, runtime, nodes)]
-    fresh = [d for d in mine if d not in outdated]
-    old = [d for d in outdated if _serves(d, now)]
-    dismissals = [_dismiss(d, "what is desired of it changed") for d in outdated if d not in old]
-
-    # An old instance goes when new ones (or stopped ones, which an operator wants so) fill the number without it.
-    satisfied = [d for d in fresh if d.intent is Intent.STOP or _serves(d, now)]
-    for deployment in _least_wanted(old, now)[: max(0, len(satisfied) + len(old) - target.replicas)]:
-        dismissals.append(_dismiss(deployment, "replaced by an instance as desired now"))
-        old.remove(deployment)
-    surplus = len(fresh) + len(old) - target.replicas - (SURGE if old else 0)
-    for deployment in _least_wanted(fresh, now)[: max(0, surplus)]:
-        dismissals.append(_dismiss(deployment, f"scaled down to {target.replicas}"))
-        fresh.remove(deployment)
-
-    create = max(0, target.replicas - len(fresh) - len(old))
-    leaving = bool(dismissals) or any(d.target == target.name and d.intent is Intent.REMOVE for d in present)
-    if old and not leaving and len(fresh) + len(old) == target.replicas and len(satisfied) == len(fresh):
-        create = SURGE  # one replacement at a time, begun when the one before has settled
-    return _Plan(target=target, runtime=runtime, fresh=fresh, old=old, create=create, dismissals=dismissals)
-
-
-def wanted_runtime(target: Target, default_runtime: RuntimeKind) -> RuntimeKind:
-    """Return the runtime that instances of `target` are to have."""
-    if target.spec.runtime is not None:
-        return target.spec.runtime
-    return RuntimeKind.EXTERNAL if target.spec.url else default_runtime
-
-
-def _is_outdated(deployment: Deployment, target: Target, runtime: RuntimeKind, nodes: Iterable[Node]) -> bool:
-    """Whether an instance differs from what is desired. A stopped one is left as its operator left it."""
-    if deployment.intent is not Intent.RUN:
-        return False
-    if deployment.model != target.model or deployment.spec != target.spec:
-        return True
-    if deployment.placement is None:
-        return deployment.runtime is not runtime
-    return any(
-        node.name == deployment.placement.node and _violates(deployment.placement.gpus, node, target) for node in nodes
-    ) or target.constraints.node not in (None, deployment.placement.node)
-
-
-def _violates(gpus: Iterable[GpuId], node: Node, target: Target) -> bool:
-    constraints = target.constraints
-    if any(node.labels.get(name) != value for name, value in constraints.labels.items()):
-        return True
-    vendors = {gpu.vendor for gpu in node.inventory.gpus if gpu.id in set(gpus)}
-    return constraints.vendor is not None and bool(vendors - {constraints.vendor})
-
-
-def _serves(deployment: Deployment, now: float) -> bool:
-    return classify(deployment, now).state is DeploymentState.RUNNING and deployment.unhealthy_since is None
-
-
-_WORTH = {DeploymentState.PENDING: 1, DeploymentState.STOPPED: 2, DeploymentState.FAILED: 3}
-
-
-def _least_wanted(deployments: Iterable[Deployment], now: float) -> list[Deployment]:
-    """Return `deployments` in the order in which they are given up: without a place, stopped, failed, not ready,
-    serving; the newest first in each."""
-
-    def worth(deployment: Deployment) -> int:
-        if deployment.placement is None:
-            return 0
-        return 5 if _serves(deployment, now) else _WORTH.get(classify(deployment, now).state, 4)
-
-    newest_first = sorted(deployments, key=lambda d: (d.created_at, d.id), reverse=True)
-    return sorted(newest_first, key=worth)
-
-
-def _dismiss(deployment: Deployment, reason: str) -> SetIntent:
-    return SetIntent(deployment_id=deployment.id, intent=Intent.REMOVE, reason=reason)
 
 
 # --- 2. places for those without one
 
 
-@dataclass(slots=True, kw_only=True)
 class _Book:
     """What is given away so far in this pass: each placement sees the ones before it."""
 
-    nodes: Sequence[Node]
-    promises: Promises
+    def __init__(
+        self, *, nodes: Sequence[Node], by_name: Mapping[NodeName, Node], present: Sequence[Deployment]
+    ) -> None:
+        self.nodes = nodes
+        self.by_name = by_name
+        self._present = present
+
+    @cached_property
+    def promises(self) -> Promises:
+        """Made when first asked for: most passes place nothing."""
+        return promises(self._present, self.nodes)
+
+    def give(self, holder: str, decision: Decision) -> None:
+        self.promises = self.promises.with_decision(holder, decision, self.nodes)
 
 
-def _place(plan: _Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> None:
+def _place(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> list[SetIntent]:
+    """Place what waits; return which absent instances of an exclusive target that ends for good."""
+    waiting: list[Deployment | None] = [d for d in plan.fresh if d.placement is None and d.intent is Intent.RUN]
+    waiting += [None] * plan.create
     spread: Counter[NodeName] = Counter()
     spread_gpus: Counter[tuple[NodeName, GpuId]] = Counter()
     for deployment in (*plan.fresh, *plan.old):
         if deployment.placement is not None:
             spread[deployment.placement.node] += 1
             spread_gpus.update((deployment.placement.node, gpu) for gpu in deployment.placement.gpus)
-    waiting: list[Deployment | None] = [d for d in plan.fresh if d.placement is None and d.intent is Intent.RUN]
-    waiting += [None] * plan.create
-    while waiting:
+    slots = plan.free_slots if plan.exclusive else len(waiting)
+    while waiting and slots > 0:
         request = _request(plan, entries, spread, spread_gpus)
         decision = fit(request, book.nodes, book.promises)
         if decision.node is None:
             break  # its like has no place either
         pending = waiting.pop(0)
         holder = f"{plan.target.name} (new, {len(waiting)} to come)" if pending is None else pending.id
-        book.promises = book.promises.with_decision(holder, decision, book.nodes)
+        book.give(holder, decision)
+        slots -= 1
         spread[decision.node] += 1
         spread_gpus.update((decision.node, gpu) for gpu in decision.gpus)
         plan.effects.append(_landing(plan, pending, decision))
-    plan.unplaced = waiting
+    plan.unplaced = waiting if slots > 0 else []
+    if not plan.exclusive:
+        return []
+    # Their nodes have stopped them by now, and must not take them up again when they are back.
+    too_many = least_wanted(plan.absent)[: max(0, len(plan.absent) - max(0, slots))]
+    return [dismiss(lost, f"{place(lost)} is lost, and it is started elsewhere") for lost in too_many]
 
 
 def _request(
-    plan: _Plan,
+    plan: Plan,
     entries: Mapping[str, CatalogEntry],
     spread: Mapping[NodeName, int] | None = None,
     spread_gpus: Mapping[tuple[NodeName, GpuId], int] | None = None,
@@ -216,7 +139,7 @@ def _request(
     )
 
 
-def _landing(plan: _Plan, deployment: Deployment | None, decision: Decision) -> Effect:
+def _landing(plan: Plan, deployment: Deployment | None, decision: Decision) -> Effect:
     if deployment is not None:
         return PlaceDeployment(deployment_id=deployment.id, decision=decision)
     return CreateDeployment(
@@ -232,7 +155,7 @@ def _landing(plan: _Plan, deployment: Deployment | None, decision: Decision) -> 
 # --- 3. reasons for those that found none
 
 
-def _refuse(plan: _Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> Decision:
+def _refuse(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> Decision:
     """Explain by what *every* placement of this pass left: the next pass, which starts from there, explains alike."""
     decision = fit(_request(plan, entries), book.nodes, book.promises)
     for deployment in plan.unplaced:
@@ -256,7 +179,7 @@ def _differs(stored: Decision, decision: Decision) -> bool:
 
 
 def _make_room(
-    plan: _Plan,
+    plan: Plan,
     present: Sequence[Deployment],
     entries: Mapping[str, CatalogEntry],
     book: _Book,
@@ -266,13 +189,13 @@ def _make_room(
     Only while there is one more than desired: once an old instance was given up the number is not exceeded, so one
     refused replacement does not take them all down one after the other. And only by readings from after the
     replacement was wanted: an older one may still show the memory of an engine that has left."""
-    if not plan.old or len(plan.fresh) + len(plan.old) <= plan.target.replicas:
+    if plan.exclusive or not plan.old or len(plan.fresh) + len(plan.old) <= plan.target.replicas:
         return []
     since = max((d.created_at for d in plan.unplaced if d is not None), default=None)
     if since is None:
         return []
     request = _request(plan, entries)
-    by_name = {node.name: node for node in book.nodes}
+    by_name = book.by_name
     leaving = [d for d in present if d.intent is not Intent.RUN]
     old = [
         d
@@ -288,13 +211,22 @@ def _make_room(
     return []
 
 
+def _give_up_first(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> list[SetIntent]:
+    """Return the old instance of an exclusive target that ends before its replacement may start: the least wanted one
+    without which there would be a place. Without a place it serves on."""
+    request = _request(plan, entries)
+    for victim in least_wanted(plan.old):
+        if fit(request, *_without([victim], book)).placed:
+            return [dismiss(victim, "ends before its replacement starts, as only one of the two may run")]
+    return []
+
+
 def _without(gone: Sequence[Deployment], book: _Book) -> tuple[list[Node], Promises]:
     """Return the nodes and promises as they will be when `gone` have left and the devices were read again."""
     freed: Counter[tuple[NodeName, GpuId | None]] = Counter()
-    by_name = {node.name: node for node in book.nodes}
     for deployment in gone:
         placement = deployment.placement
-        node = by_name.get(placement.node) if placement is not None else None
+        node = book.by_name.get(placement.node) if placement is not None else None
         if placement is None or node is None or not holds_place(deployment) or not is_measured(deployment, node):
             continue
         need = placement.decision.need
@@ -303,14 +235,16 @@ def _without(gone: Sequence[Deployment], book: _Book) -> tuple[list[Node], Promi
         for gpu in node.inventory.gpus:
             if gpu.id in placement.gpus:
                 freed[node.name, gpu.id] += footprint(need, gpu.vram_total_bytes)
-    nodes = []
-    for node in book.nodes:
-        gpus = tuple(
-            replace(gpu, vram_free_bytes=min(gpu.vram_total_bytes, gpu.vram_free_bytes + freed[node.name, gpu.id]))
-            for gpu in node.inventory.gpus
-        )
-        memory = min(node.memory_total_bytes, node.memory_available_bytes + freed[node.name, None])
-        inventory = replace(node.inventory, gpus=gpus)
-        nodes.append(replace(node, inventory=inventory, memory_available_bytes=memory))
+    touched = {name for name, _ in freed}
+    nodes = [_with_freed(node, freed) if node.name in touched else node for node in book.nodes]
     gone_ids: set[DeploymentId] = {deployment.id for deployment in gone}
     return nodes, book.promises.without(gone_ids)
+
+
+def _with_freed(node: Node, freed: Mapping[tuple[NodeName, GpuId | None], int]) -> Node:
+    gpus = tuple(
+        replace(gpu, vram_free_bytes=min(gpu.vram_total_bytes, gpu.vram_free_bytes + freed.get((node.name, gpu.id), 0)))
+        for gpu in node.inventory.gpus
+    )
+    memory = min(node.memory_total_bytes, node.memory_available_bytes + freed.get((node.name, None), 0))
+    return replace(node, inventory=replace(node.inventory, gpus=gpus), memory_available_bytes=memory)

@@ -23,7 +23,7 @@ _NODE_STATES = {
     "node_draining": "draining",
     "node_cordoned": "cordoned",
 }
-_NODE_CODES = {*_NODE_STATES, "other_node", "label_mismatch", "no_runtime"}
+_NODE_CODES = {*_NODE_STATES, "node_problem", "other_node", "label_mismatch", "no_runtime"}
 _MEMORY_CODES = {"too_little_memory", "larger_than_device", "too_few_gpus", "taken_whole", "not_empty"}
 _FIX = {
     "node_draining": "; `modelgrid cluster activate` opens it again",

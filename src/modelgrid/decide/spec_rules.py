@@ -22,6 +22,7 @@ MAX_ENV: Final = 128
 MAX_ENV_LENGTH: Final = 32_768
 """Characters of one value. Linux allows 128 KiB per string; nothing an engine reads needs more than this."""
 MAX_MOUNTS: Final = 16
+MAX_LABELS: Final = 16
 MAX_GPUS: Final = 64
 MAX_CONTEXT: Final = 100_000_000
 MAX_CONCURRENCY: Final = 100_000
@@ -185,9 +186,11 @@ def check_spec(spec: EngineSpec, *, path: str = "spec", require_digest: bool = F
 
 
 def check_constraints(constraints: Constraints, *, path: str = "constraints") -> None:
-    """Raise `InvalidInput` when a node name or label is malformed."""
+    """Raise `InvalidInput` when a node name or label is malformed, or there are too many."""
     if constraints.node is not None:
         check_name(constraints.node, path=f"{path}.node", longest=253)
+    if len(constraints.labels) > MAX_LABELS:
+        _refuse(f"{path}.labels", len(constraints.labels), f"at most {MAX_LABELS} labels", "Ask for fewer labels.")
     for key, value in constraints.labels.items():
         for text, what in ((key, "label name"), (value, "label value")):
             if len(text) > 128 or not _LABEL.match(text):

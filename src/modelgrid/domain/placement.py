@@ -1,6 +1,7 @@
 """Scheduling decisions: which GPU was chosen, and for each one that was not, why, in numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from modelgrid.domain.ids import GpuId, NodeName
 
@@ -52,6 +53,8 @@ class Decision:
     gpus: tuple[GpuId, ...] = ()
     need: MemoryNeed
     verdicts: tuple[Verdict, ...] = ()
+    omitted: Mapping[str, int] = field(default_factory=dict)
+    """In a large cluster: how many more GPUs and nodes there were, by the code of their verdict."""
     summary: str
     """One sentence: where it landed, or what is missing for it to land."""
 

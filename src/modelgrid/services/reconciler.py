@@ -181,4 +181,4 @@ def _placed(deployment: Deployment, decision: Decision, now: float) -> Deploymen
         raise AssertionError("a decision without a node places nothing")
     epoch = deployment.placement.epoch + 1 if deployment.placement else 1
     placement = Placement(node=decision.node, gpus=decision.gpus, decision=decision, placed_at=now, epoch=epoch)
-    return replace(deployment, placement=placement, refusal=None)
+    return replace(deployment, placement=placement, refusal=None, engine_gone_at=None)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from modelgrid.domain.deployment import Deployment, Intent
+from modelgrid.domain.engine import EngineRef
 from modelgrid.services.failpoints import failpoint
 from modelgrid.services.kept import Kept
 
@@ -28,12 +29,12 @@ async def drain(kept: Kept, deployment: Deployment, until: float) -> None:
 
 async def stop(kept: Kept, deployment: Deployment) -> None:
     """End and remove the engine, also one that was started and not recorded; then it is on record to be gone."""
-    runtime = kept.runtime(deployment)
     if deployment.stop_started_at is None:
         now = kept.tools.clock.now()
         deployment = await kept.change(lambda d: replace(d, stop_started_at=now))
-    ref = deployment.engine or next((ref for ref in await runtime.find() if ref.deployment == kept.id), None)
+    ref = deployment.engine or await _unrecorded(kept, deployment)
     if ref is not None:
+        runtime = kept.runtime(deployment)
         kept.follow(runtime, ref)
         await runtime.stop(ref, STOP_GRACE_SECONDS)
         failpoint("stopped")
@@ -49,6 +50,13 @@ async def stop(kept: Kept, deployment: Deployment) -> None:
         ),
         kept.event("stopped", deployment.intent_reason or "stopped", by=deployment.intent_by),
     )
+
+
+async def _unrecorded(kept: Kept, deployment: Deployment) -> EngineRef | None:
+    """Return the engine of a start that was cut off. Before the program was there nothing can have been started."""
+    if deployment.pulled_at is None:
+        return None
+    return next((ref for ref in await kept.runtime(deployment).find() if ref.deployment == kept.id), None)
 
 
 async def archive(kept: Kept, deployment: Deployment) -> None:
