@@ -106,8 +106,9 @@ BOOKED, PROMISED, NOTHING = "its place, measured", "its place, promised", "nothi
         ({**LOADING, "intent": Intent.REMOVE}, PROMISED),
         ({**FAILED, "intent": Intent.STOP}, PROMISED),
         ({**STARTING, "intent": Intent.STOP}, PROMISED),  # its start may be under way
-        ({**PULLING, "intent": Intent.STOP}, NOTHING),
-        ({"intent": Intent.REMOVE}, NOTHING),
+        ({**PULLING, "intent": Intent.STOP}, PROMISED),  # its node may be further than it has said
+        ({"intent": Intent.REMOVE}, PROMISED),
+        ({"intent": Intent.REMOVE, "engine_gone_at": 40.0}, NOTHING),
         ({**GONE, "intent": Intent.STOP}, NOTHING),
         ({**GONE, "intent": Intent.REMOVE}, NOTHING),
     ],

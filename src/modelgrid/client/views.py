@@ -226,6 +226,7 @@ class Decision(TypedDict):
     gpus: list[str]
     need: MemoryNeed
     verdicts: list[Verdict]
+    omitted: dict[str, int]
     summary: str
 
 

@@ -30,8 +30,6 @@ class Standing(Enum):
     """Likewise, but does not serve: nothing is lost when it goes at once."""
     ABSENT = auto()
     """On a node that is lost: no replica, and kept for the case that the node is back before its replacement serves."""
-    GONE = auto()
-    """On a node that has left the cluster."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,7 +75,7 @@ def plan_replicas(
         else:
             by_standing[_standing(deployment, target, runtime, nodes)].append(deployment)
     fresh, old, absent = (by_standing[standing] for standing in (Standing.FRESH, Standing.OLD, Standing.ABSENT))
-    parted = [dismiss(d, f"{place(d)} left the cluster") for d in by_standing[Standing.GONE]]
+    parted = []
     going = [(d, _why_it_goes(d, target, nodes)) for d in by_standing[Standing.UNFIT]]
 
     # An old instance goes when new ones (or stopped ones, which an operator wants so) fill the number without it.
@@ -129,11 +127,9 @@ def is_moving(deployment: Deployment, nodes: Mapping[NodeName, Node]) -> bool:
 
 
 def _is_there(deployment: Deployment, nodes: Mapping[NodeName, Node]) -> bool:
-    """Whether somebody can still be asked about it: not of a node that is lost or has left."""
-    if deployment.placement is None:
-        return True
-    node = nodes.get(deployment.placement.node)
-    return node is not None and node.liveness is not NodeLiveness.LOST
+    """Whether somebody can still be asked about it. A node that is not known has not spoken yet."""
+    node = nodes.get(deployment.placement.node) if deployment.placement is not None else None
+    return node is None or node.liveness is not NodeLiveness.LOST
 
 
 def _standing(deployment: Deployment, target: Target, runtime: RuntimeKind, nodes: Mapping[NodeName, Node]) -> Standing:
@@ -141,8 +137,6 @@ def _standing(deployment: Deployment, target: Target, runtime: RuntimeKind, node
     node = nodes.get(placement.node) if placement is not None else None
     if deployment.intent is Intent.STOP:
         return Standing.FRESH
-    if placement is not None and node is None and nodes:
-        return Standing.GONE
     if node is not None and node.liveness is NodeLiveness.LOST:
         return Standing.ABSENT
     if _is_outdated(deployment, target, runtime, node) or is_moving(deployment, nodes):
