@@ -346,10 +346,18 @@ class Gateway:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "modelgrid.gateway", "--index", "0", "--fd", str(self.listening.fileno()),
                 "--link", str(self.folder / "control.sock"), "--cache", str(self.folder / "routing.msgpack"),
-                "--board", str(self.board),
-                pass_fds=[self.listening.fileno(), self.board, *pass_fds],
+                "--board", str(self.board), *self.more_arguments(),
+                pass_fds=[self.listening.fileno(), self.board, *self.more_sockets(), *pass_fds],
                 stderr=log, stdout=log, env=os.environ | environment,
             )  # fmt: skip
+
+    def more_arguments(self) -> list[str]:
+        """What else the process is told."""
+        return []
+
+    def more_sockets(self) -> list[int]:
+        """Which further descriptors it gets."""
+        return []
 
     async def start_control(self) -> None:
         self.link = ControlLink(self.folder / "control.sock", self.reports.append)

@@ -170,8 +170,8 @@ class Heard:
         self.body = payload
         self.answer_ended(connection, reusable=reusable)
 
-    def answer_malformed(self, reason: str) -> None:
-        self.heard += ["malformed"]
+    def broken(self, kind: str, reason: str, *, status: int = 502) -> None:
+        self.heard += [kind]
 
 
 class Wire:

@@ -161,6 +161,9 @@ class ReplicaOutcome:
 
     replica: str
     in_flight: int
+    """Requests given to it and not yet over."""
+    of_peers: int = 0
+    """Of these, the ones that came from other nodes' gateways."""
     consecutive_failures: int
     ejected: bool
     last_success_at: float | None = None

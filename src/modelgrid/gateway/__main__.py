@@ -15,6 +15,7 @@ import uvloop
 from modelgrid.gateway.board import Board, BoardError
 from modelgrid.gateway.log_format import LineFormatter
 from modelgrid.gateway.log_lines import LineKeeper
+from modelgrid.gateway.peer_port import PeerPort
 from modelgrid.gateway.server import GatewayServer
 
 log = logging.getLogger(__name__)
@@ -37,11 +38,21 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--certificate", type=Path, help="with which this node answers there, PEM")
     parser.add_argument("--key", type=Path, help="of the certificate, PEM")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    return parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    if given.peers and (given.certificate is None or given.key is None):
+        parser.error("--peers needs --certificate and --key")
+    return given
 
 
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")] if text else []
+
+
+def _sockets(numbers: list[int]) -> list[socket.socket]:
+    sockets = [socket.socket(fileno=number) for number in numbers]
+    for item in sockets:
+        item.setblocking(False)
+    return sockets
 
 
 def _raise_file_limit() -> None:
@@ -75,15 +86,16 @@ def main(argv: list[str] | None = None) -> int:
     lines = LineKeeper()
     logging.basicConfig(level=arguments.log_level, handlers=[handler, lines])
     _raise_file_limit()
-    listening = [socket.socket(fileno=number) for number in arguments.fd]
-    for item in listening:
-        item.setblocking(False)
+    listening, for_peers = _sockets(arguments.fd), _sockets(arguments.peers)
+    peers = PeerPort(for_peers, arguments.certificate, arguments.key) if for_peers else None
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     gc.freeze()
 
     async def serve() -> None:
         board = _shared_board(arguments.board, arguments.workers)
-        await GatewayServer(arguments.index, listening, board, arguments.link, arguments.cache, _say_ready, lines).run()
+        await GatewayServer(
+            arguments.index, listening, board, arguments.link, arguments.cache, peers, _say_ready, lines
+        ).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve())

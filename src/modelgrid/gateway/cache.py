@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class TableCache:
-    """One file, mode 0600: it holds the digests of API keys."""
+    """One file, mode 0600: it holds the digests of API keys, and this node's credential."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,7 +42,7 @@ class TableCache:
     def differs(self, table: RoutingTable) -> bool:
         """Whether `table` says something else than what was saved last (metrics and generation aside)."""
         old = self._written
-        return old is None or (old.models, old.keys, old.settings) != (table.models, table.keys, table.settings)
+        return old is None or _kept(old) != _kept(table)
 
     def save(self, table: RoutingTable) -> None:
         """Write `table` atomically and durably. Blocks on the disk: for a worker thread. Raises OSError."""
@@ -59,3 +59,7 @@ class TableCache:
                 Path(name).unlink()
             raise
         self._written = table
+
+
+def _kept(table: RoutingTable) -> tuple[object, ...]:
+    return table.models, table.keys, table.settings, table.node, table.peers, table.credential

@@ -16,6 +16,7 @@ from modelgrid.gateway.heads import AnswerHead, KnownHeads
 from modelgrid.gateway.keys import KeyRing
 from modelgrid.gateway.limits import limiter_of
 from modelgrid.gateway.link import REPORT_SECONDS
+from modelgrid.gateway.peers import PeerRing, Way, ways_to
 from modelgrid.gateway.timers import Deadlines
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class Core:
         self.settings = GatewaySettings()
         self.keys = KeyRing()
         self.counters = Counters()
+        self.peer_ring = PeerRing()
+        self.ways: dict[str, Way] = {}
+        """To the other nodes, by their names."""
+        self.peer_counters = Counters()
+        """Of requests that came from other nodes' gateways. They are counted there for the clients they are of."""
+        self.peer_connections = self.peer_exchanges = 0
+        """How many of `connections` and of `exchanges` are those of other nodes' gateways."""
         self.deadlines = Deadlines(loop)
         self.fleet = Fleet(self)
         self.figures = Figures(self)
@@ -52,6 +60,8 @@ class Core:
         """Requests in flight: each adds itself when it starts and removes itself when it is over."""
         self.request_heads: KnownHeads[Request] = KnownHeads()
         """Heads of requests that were accepted with the present keys and settings."""
+        self.peer_heads: KnownHeads[Request] = KnownHeads()
+        """The same of other nodes' gateways: what was accepted there is not accepted from a client, and vice versa."""
         self.answer_heads: KnownHeads[AnswerHead] = KnownHeads()
         """Heads of replicas' answers."""
         self.tell_control: Callable[[], None] | None = None
@@ -106,11 +116,17 @@ class Core:
         if old is not None and not anyhow and old.epoch == table.epoch and old.generation >= table.generation:
             return False
         default = table.settings.requests_per_minute
+        peers_changed = old is None or (old.peers, old.node) != (table.peers, table.node)
+        peer_ring = PeerRing(table.peers, table.node) if peers_changed else self.peer_ring
         if old is None or old.keys != table.keys or old.settings.requests_per_minute != default:
             self.keys = KeyRing(table.keys, lambda key: limiter_of(self.board, key, default))
             self.request_heads.clear()
+        if peers_changed:
+            self.peer_ring, self.ways = peer_ring, ways_to(table.peers, table.node, self.ways)
+            self.peer_heads.clear()
         if table.settings != self.settings:
             self.request_heads.clear()
+            self.peer_heads.clear()
         self.table = table
         self.settings = table.settings
         self.fleet.apply(table)

@@ -56,6 +56,7 @@ class Exchange:
     _answer: Answer | None = None
     _status = 0
     _first_byte = _given_at = _joined_at = 0.0
+    of_peer = False  # then another node's gateway counts it for its client
     replica: ReplicaEntry | None = None
     done = False
 
@@ -103,6 +104,12 @@ class Exchange:
         self._turn_away(waited_too_long(self._model))
 
     @property
+    def has_alternative(self) -> bool:
+        """Another replica would take it now."""
+        tried = self._tried | {self.replica.id} if self.replica is not None else self._tried
+        return not self._asked_again and self._model.has_place_but(tried)
+
+    @property
     def waiting(self) -> bool:
         """In the model's line."""
         return not self.done and self.replica is None
@@ -140,16 +147,14 @@ class Exchange:
 
     def connected(self, connection: "UpstreamConnection") -> None:
         """Send the request over `connection`."""
-        replica = self.replica
-        assert replica is not None  # noqa: S101 (the pool asked; set in _attempt)
+        replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # the pool asked; set in _attempt
         self._upstream = connection
         head = self._request.head_for(replica.host_header, self._upstream_id, len(self._body))
         connection.send(self, head, self._body)
 
     def connection_failed(self, connection: "UpstreamConnection", reason: str, *, accepted: bool) -> None:
         """The connection ended before an answer. `accepted`: the replica has the whole request."""
-        replica = self.replica
-        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # a connection belongs to a replica
         self._upstream = None
         if not accepted and connection.reused:
             self._core.counters.resends[replica.id] += 1
@@ -158,7 +163,13 @@ class Exchange:
             self._core.counters.upstream_failures[replica.id, "connect"] += 1
             self._elsewhere(replica, reason)
         else:
-            self._broken("accepted", f"{reason} after it had accepted the request and before it answered")
+            self.broken("accepted", f"{reason} after it had accepted the request and before it answered")
+
+    def turned_away(self, reason: str, *, busy: bool) -> None:
+        """The gateway at the replica's node gave it to no engine. `busy`: none had a place."""
+        replica, self._upstream = self.replica, None
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        self._elsewhere(replica, reason, busy=busy)
 
     def answer_began(self, status: int, lines: bytes, length: int | None, *, sse: bool) -> None:
         """Head of the answer: `lines` are the headers to pass on, each with its line end."""
@@ -224,8 +235,7 @@ class Exchange:
 
     def _part(self, connection: "UpstreamConnection", *, reusable: bool) -> None:
         """The replica has answered, and goes on without this request."""
-        replica = self.replica
-        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # a connection belongs to a replica
         self._upstream = None
         if reusable:
             replica.pool.give_back(connection)
@@ -238,17 +248,14 @@ class Exchange:
         self._over(status, usage_of(tail))
         self._client.exchange_over()
 
-    def answer_broken(self, reason: str) -> None:
-        """The connection ended in the middle of the answer."""
-        self._broken("mid_stream", reason)
-
-    def answer_malformed(self, reason: str) -> None:
-        """What came back is not HTTP. The connection is closed."""
-        self._broken("malformed", f"sent something that is not HTTP: {reason}")
-
-    def timed_out(self, answering: bool) -> None:
-        """The replica was silent for too long. The connection is closed."""
-        self._broken("timeout", "fell silent in its answer" if answering else "did not answer in time", status=504)
+    def broken(self, kind: str, reason: str, *, status: int = 502) -> None:
+        """The replica has the request, and its answer will not be whole. Its connection is closed."""
+        replica, self._upstream = self.replica, None
+        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
+        log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
+        replica.failed(reason)
+        self._core.counters.upstream_failures[replica.id, kind] += 1
+        self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
 
     # Inside
 
@@ -310,8 +317,7 @@ class Exchange:
     def _answering(self) -> None:
         """The first payload byte is here."""
         self._first_byte = perf_counter()
-        replica = self.replica
-        assert replica is not None  # noqa: S101 (it answers)
+        replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # it answers
         if isinstance(self._answer, EventAnswer):
             replica.has_read(self._unread)
             self._unread = 0
@@ -323,21 +329,14 @@ class Exchange:
         if replica is not None:
             replica.end(self._unread)
 
-    def _elsewhere(self, replica: ReplicaEntry, reason: str) -> None:
-        log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
-        replica.failed(reason, unreachable=True)
+    def _elsewhere(self, replica: ReplicaEntry, reason: str, *, busy: bool = False) -> None:
+        if not busy:
+            log.warning("replica %s %s; request %s goes elsewhere", replica.id, reason, self._id.decode())
+            replica.failed(reason, unreachable=True)
         self._core.counters.failovers[replica.id] += 1
         self._tried |= {replica.id}
         self._leave()
         self._route()
-
-    def _broken(self, kind: str, reason: str, *, status: int = 502) -> None:
-        replica, self._upstream = self.replica, None
-        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
-        log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
-        replica.failed(reason)
-        self._core.counters.upstream_failures[replica.id, kind] += 1
-        self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
 
     def _turn_away(self, refusal: Refusal) -> None:
         self._core.counters.shed[self._model.route.id, refusal.code] += 1
@@ -355,7 +354,8 @@ class Exchange:
             self._client.refuse(request, refusal, self._id)
             self._client.exchange_over()
             return
-        self._client.write(answer.fail(final_event(refusal, request.form, self._id.decode(), answer.first)))
+        if not self.of_peer:  # the gateway at the other end says it, to its client
+            self._client.write(answer.fail(final_event(refusal, request.form, self._id.decode(), answer.first)))
         log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), kind)
         self._over(status_class(refusal.status), usage_of(tail))
         self._client.will_close = True
@@ -382,7 +382,8 @@ class Exchange:
         self.done = True
         core, request, replica, now = self._core, self._request, self.replica, perf_counter()
         core.exchanges.discard(self)
-        counters, model, grant, first_byte = core.counters, self._model, request.grant, self._first_byte
+        counters = core.peer_counters if self.of_peer else core.counters
+        model, grant, first_byte = self._model, request.grant, self._first_byte
         name = model.route.id
         cell = counters.cell(name, replica.id if replica else "", grant.label if grant else "", status)
         cell.count(now - request.started, first_byte - request.started if first_byte else None)

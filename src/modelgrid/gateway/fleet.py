@@ -11,6 +11,7 @@ from modelgrid.decide.route import choose
 from modelgrid.domain.routing import ModelRoute, Replica, RoutingTable
 from modelgrid.gateway.affinity import Prompt
 from modelgrid.gateway.line import WaitingLine
+from modelgrid.gateway.remote import RemoteReplica
 from modelgrid.gateway.replica import ReplicaEntry
 
 if TYPE_CHECKING:
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
 class ModelEntry:
     """One model and the requests that wait for it."""
 
-    __slots__ = ("_core", "line", "names", "replicas", "rotation", "route")
+    __slots__ = ("_core", "line", "local", "names", "replicas", "rotation", "route")
 
     def __init__(self, core: "Core", route: ModelRoute) -> None:
         self._core = core
         self.route = route
         self.names = frozenset((route.id, *route.names))
         self.replicas: tuple[ReplicaEntry, ...] = ()
+        self.local: tuple[ReplicaEntry, ...] = ()
+        """Those on this node."""
         self.rotation = 0
         self.line = WaitingLine(core, self)
 
@@ -38,12 +41,24 @@ class ModelEntry:
     @property
     def has_place(self) -> bool:
         """Some replica would be chosen for a request."""
-        return choose(self.replicas, now=self._core.deadlines.now, rotation=0) is not None
+        return self.has_place_but()
 
-    def pick(self, now: float, tried: frozenset[str], prompt: Prompt, session: bytes) -> ReplicaEntry | None:
-        """Return the replica for a request that has not been to any of `tried`; `now`: the loop's clock."""
+    def has_place_but(self, tried: frozenset[str] = frozenset()) -> bool:
+        """Some replica would be chosen for a request that has been to `tried`."""
+        return choose(self.replicas, now=self._core.deadlines.now, rotation=0, tried=tried) is not None
+
+    def pick(
+        self,
+        now: float,
+        tried: frozenset[str],
+        prompt: Prompt,
+        session: bytes,
+        among: tuple[ReplicaEntry, ...] | None = None,
+    ) -> ReplicaEntry | None:
+        """Return the replica for a request that has not been to any of `tried`; `now`: the loop's clock; `among`: the
+        ones that may be asked, all when None."""
         self.rotation += 1
-        replicas, blocks = self.replicas, prompt.blocks
+        replicas, blocks = self.replicas if among is None else among, prompt.blocks
         if not blocks or len(replicas) < 2:
             return choose(replicas, now=now, rotation=self.rotation, tried=tried, session=session)
         cached = {replica.id: replica.prefixes.known(blocks) for replica in replicas}
@@ -59,7 +74,7 @@ class Fleet:
         self._core = core
         self._models: dict[str, ModelEntry] = {}
         self._names: dict[str, ModelEntry] = {}
-        self._replicas: dict[str, tuple[Replica, ReplicaEntry]] = {}
+        self._replicas: dict[str, ReplicaEntry] = {}
 
     def find(self, name: str) -> ModelEntry | None:
         """Return the model with the id or alias `name`."""
@@ -71,7 +86,7 @@ class Fleet:
 
     def replicas(self) -> Iterator[ReplicaEntry]:
         """Return all replicas of the table."""
-        return (entry for _, entry in self._replicas.values())
+        return iter(self._replicas.values())
 
     def apply(self, table: RoutingTable) -> None:
         """Replace the old table and let waiting requests go where they now can."""
@@ -81,11 +96,15 @@ class Fleet:
             model = before_models.pop(route.id, None) or ModelEntry(self._core, route)
             model.route = route
             model.names = frozenset((route.id, *route.names))
-            model.replicas = tuple(self._replica(replica, before_replicas, model.line) for replica in route.replicas)
+            model.replicas = tuple(
+                self._replica(replica, before_replicas, model.line, local=replica.node in {"", table.node})
+                for replica in route.replicas
+            )
+            model.local = tuple(replica for replica in model.replicas if not isinstance(replica, RemoteReplica))
             self._models[route.id] = model
             for name in (route.id, *route.names):
                 self._names.setdefault(name, model)
-        for _, entry in before_replicas.values():
+        for entry in before_replicas.values():
             entry.pool.close()
         for model in (*before_models.values(), *self._models.values()):
             self._wake(model)
@@ -103,15 +122,18 @@ class Fleet:
             entry.refresh()
 
     def _replica(
-        self, replica: Replica, before: dict[str, tuple[Replica, ReplicaEntry]], line: WaitingLine
+        self, replica: Replica, before: dict[str, ReplicaEntry], line: WaitingLine, *, local: bool
     ) -> ReplicaEntry:
+        way = None if local else self._core.ways.get(replica.node)
         known = before.get(replica.id)
-        if known is not None and (known[0].host, known[0].port) == (replica.host, replica.port):
-            entry = before.pop(replica.id)[1]
+        if known is not None and known.place == ((replica.host, replica.port) if local else way):
+            entry = before.pop(replica.id)
             entry.update(replica)
-        else:
+        elif local:
             entry = ReplicaEntry(self._core, replica, line)
-        self._replicas[replica.id] = (replica, entry)
+        else:
+            entry = RemoteReplica(self._core, replica, line, way)
+        self._replicas[replica.id] = entry
         return entry
 
     def _wake(self, model: ModelEntry) -> None:

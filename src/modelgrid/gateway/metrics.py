@@ -32,10 +32,10 @@ def sheet_of(core: "Core") -> Sheet:
             for model, histograms in counters.token_usage.items()
             for kind, histogram in zip(("input", "output"), histograms, strict=True)
         },
-        "modelgrid_requests_in_flight": {"": len(core.exchanges)},
+        "modelgrid_requests_in_flight": {"": len(core.exchanges) - core.peer_exchanges},
         "modelgrid_replica_in_flight": {labels(replica=r.id): r.outstanding for r in replicas},
         "modelgrid_queue_length": {labels(model=m.route.id): len(m.line) for m in core.fleet.models()},
-        "modelgrid_client_connections": {"": len(core.connections)},
+        "modelgrid_client_connections": {"": len(core.connections) - core.peer_connections},
         "modelgrid_upstream_idle_connections": {labels(replica=r.id): len(r.pool) for r in replicas},
         "modelgrid_failovers_total": {labels(replica=r): n for r, n in counters.failovers.items()},
         "modelgrid_resends_total": {labels(replica=r): n for r, n in counters.resends.items()},
@@ -53,7 +53,23 @@ def sheet_of(core: "Core") -> Sheet:
         "modelgrid_gateway_start_time_seconds": {own: core.started_at},
     }
     _requests(sheet, core)
+    if core.ways or core.peer_counters.cells:
+        _peers(sheet, core)
     return sheet
+
+
+def _peers(sheet: Sheet, core: "Core") -> None:
+    """Add what came from other nodes' gateways: families of its own, as it is counted there, too."""
+    cells = [
+        (labels(peer=node, model=model, replica=replica, status=status), cell)
+        for (model, replica, node, status), cell in core.peer_counters.cells.items()
+    ]
+    sheet |= {
+        "modelgrid_peer_requests_total": {own: cell.requests for own, cell in cells},
+        "modelgrid_peer_request_duration_seconds": {own: _value(cell.duration) for own, cell in cells},
+        "modelgrid_peer_requests_in_flight": {"": core.peer_exchanges},
+        "modelgrid_peer_connections": {"": core.peer_connections},
+    }
 
 
 def _requests(sheet: Sheet, core: "Core") -> None:

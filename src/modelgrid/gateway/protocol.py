@@ -42,7 +42,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, core: "Core") -> None:
         self._core = core
-        self._reader = RequestReader(core, self)
+        self._reader = RequestReader(core, self, core.request_heads)
         # what is answered
         self._pipeline: deque[Request] = deque()
         self._exchange: Exchange | None = None
@@ -57,6 +57,11 @@ class ClientConnection(asyncio.Protocol):
         """Ends with the present answer."""
 
     # From the reader
+
+    def check(self, request: Request) -> Refusal | None:
+        """Decide on the head of `request`."""
+        core = self._core
+        return request.check_head(core.keys, core.settings, core.deadlines.wall)
 
     def take(self, request: Request) -> None:
         """Answer `request` in its turn."""
@@ -306,7 +311,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self._lingering = True
         self.deadline = self._core.deadlines.now + LINGER_SECONDS
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # not over TLS: there the close itself is what the client sees
+            self._transport.write_eof()
 
     def _client_gone(self) -> None:
         self._reader.ended = True

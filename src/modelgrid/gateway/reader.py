@@ -10,7 +10,7 @@ import httptools
 
 from modelgrid.gateway import local
 from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal
-from modelgrid.gateway.heads import NOT_AGAIN, Head, Known, head_of
+from modelgrid.gateway.heads import NOT_AGAIN, Head, Known, KnownHeads, head_of
 from modelgrid.gateway.request import Request, framing_too_large, header_too_large
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ class RequestReader:
     """Takes bytes, gives each whole request, or the one refusal that ends the reading, to `ClientConnection.take`."""
 
     __slots__ = (
-        "_client", "_core", "_head", "_last", "_missing", "_parser", "_raw_frame", "_raw_head", "_resuming",
+        "_client", "_core", "_head", "_heads", "_last", "_missing", "_parser", "_raw_frame", "_raw_head", "_resuming",
         "_upgrading", "continued", "ended", "reading_head", "request", "unread",
     )  # fmt: skip
 
-    def __init__(self, core: "Core", client: "ClientConnection") -> None:
+    def __init__(self, core: "Core", client: "ClientConnection", heads: KnownHeads[Request]) -> None:
+        """`heads`: those that were accepted where `client` came in."""
         self._core = core
+        self._heads = heads
         self._client = client
         self._parser = httptools.HttpRequestParser(self)
         self._head: Head | None = None  # of the bytes being parsed, if it may be learned
@@ -83,7 +85,7 @@ class RequestReader:
             if head is None:
                 return data
             body_at, length = head.body_at, head.length
-            self._last = known = core.request_heads.find(head.key)
+            self._last = known = self._heads.find(head.key)
         checked = known.value if known is not None else None
         if checked is None or length > core.settings.max_body_bytes or checked.expired(core.deadlines.wall):
             return data
@@ -145,12 +147,12 @@ class RequestReader:
         tunnel = request.method == b"CONNECT"
         request.keep_alive = request.version == "1.1" and parser.should_keep_alive() and not tunnel
         self._upgrading = parser.should_upgrade() and not tunnel
-        request.refusal = request.check_head(core.keys, core.settings, core.deadlines.wall)
+        request.refusal = self._client.check(request)
         if core.table is None and request.path != b"/health" and (request.refusal is None or not request.refusal.close):
             request.refusal = local.NOT_READY
         head, self._head = self._head, None
         if head is not None and not self._upgrading and request.learnable(head.length):
-            core.request_heads.learn(head, request.again())
+            self._heads.learn(head, request.again())
 
     def on_body(self, data: bytes) -> None:
         self._raw_frame = 0

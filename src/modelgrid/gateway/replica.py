@@ -32,6 +32,7 @@ class ReplicaEntry:
         "last_success_at",
         "load",
         "outstanding",
+        "place",
         "places",
         "pool",
         "prefixes",
@@ -45,6 +46,8 @@ class ReplicaEntry:
         self._line = line
         self._tag = tag_of("replica", replica.id)
         self._record = core.board.record(self._tag)
+        self.place: object = (replica.host, replica.port)
+        """Where it is; a replica of the same id somewhere else is another one."""
         self.places = replica.places or inf
         """Requests it can work on at once, from all gateways."""
         self.ready = replica.state is ReplicaState.READY
@@ -74,6 +77,10 @@ class ReplicaEntry:
         self.ready = ready
         self.places = replica.places or inf
         self.prefixes.capacity = capacity_of(replica.cache_blocks)
+
+    def takes(self, now: float) -> bool:
+        """Whether it may be given a request, looked at alone. `now`: the loop's clock."""
+        return self.ready and self.aside_until <= now and not self.full
 
     @property
     def full(self) -> bool:

@@ -8,6 +8,7 @@ from modelgrid.gateway.endpoints import Endpoint, resolve
 from modelgrid.gateway.errors import ApiForm, Refusal
 from modelgrid.gateway.keys import Grant, KeyRing, bearer
 from modelgrid.gateway.limits import Ticket
+from modelgrid.gateway.peers import DEPLOYMENT, PREFIX, WAIT, PeerRing
 from modelgrid.gateway.scan import Fields
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
@@ -15,7 +16,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 _READ = frozenset((
     b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding", b"connection", b"expect",
-    b"x-request-id", b"origin", b"content-encoding", b"content-type", b"x-session-id",
+    b"x-request-id", b"origin", b"content-encoding", b"content-type", b"x-session-id", DEPLOYMENT, WAIT,
 ))  # fmt: skip
 """Headers the gateway acts on. Of these only Content-Type and X-Session-Id go on to the replica."""
 _DROPPED = frozenset((
@@ -30,6 +31,12 @@ UNAUTHENTICATED = Refusal(
     status=401,
     code="invalid_api_key",
     message="No valid API key was given. Send one as 'Authorization: Bearer mg-…'.",
+)
+NO_PEER = Refusal(
+    status=401,
+    code="invalid_api_key",
+    message="This port is for the gateways of other nodes. Clients are served on api.port.",
+    close=True,
 )
 _NO_PATH = Refusal(status=404, code="not_found", message="There is no such path. The API lives under /v1.")
 
@@ -64,6 +71,10 @@ class Request:
     """What the body says, once it was admitted."""
     extra_headers = b""
     """Lines for the client, whatever the answer."""
+    deployment = ""
+    """Of a peer's gateway: the engine that it has chosen. Not to be looked at in requests of clients."""
+    waits = False
+    """Of a peer's gateway: it may stand in line here."""
     head_bytes = 0
     size = 0
     _hosts = 0
@@ -147,7 +158,7 @@ class Request:
         """Take one header line."""
         self.head_bytes += len(name) + len(value) + 4
         key = name.lower()
-        if key not in _SPECIAL:
+        if key not in _SPECIAL and not key.startswith(PREFIX):
             self.headers.append(b"%b: %b\r\n" % (name, value))
         elif key == b"content-type":
             self._content_types += 1
@@ -185,6 +196,10 @@ class Request:
             self._expect = value.strip().lower()
         elif key == b"origin":
             self.origin = value
+        elif key == DEPLOYMENT:
+            self.deployment = value.decode("latin-1")
+        elif key == WAIT:
+            self.waits = value == b"yes"
         else:
             self._encoding = value.strip().lower()
 
@@ -220,8 +235,20 @@ class Request:
             self._check_framing(settings)
             or self._check_key(keys, now)
             or self._check_target()
-            or (_too_large(settings.max_body_bytes) if self._length > settings.max_body_bytes else None)
+            or self._check_size(settings)
         )
+
+    def check_head_of_peer(self, peers: PeerRing, settings: GatewaySettings) -> Refusal | None:
+        """`check_head` for a request of a peer's gateway: only for engines, and only with the credential of a node."""
+        self.path, _, self.query = self.url.partition(b"?")
+        self.endpoint = endpoint = resolve(self.path)
+        if endpoint is not None:
+            self.form = endpoint.form
+        refusal = self._check_framing(settings)
+        if refusal is None:
+            self.grant = peers.find(self._secret) if self._secret else None
+            refusal = NO_PEER if self.grant is None else None if endpoint is not None else _NO_PATH
+        return refusal or self._check_target() or self._check_size(settings)
 
     def _check_framing(self, settings: GatewaySettings) -> Refusal | None:  # noqa: PLR0911 (one per rule)
         if self.version not in {"1.1", "1.0"}:
@@ -252,6 +279,9 @@ class Request:
             return None
         self.grant = keys.find(self._secret, now) if self._secret else None
         return UNAUTHENTICATED if self.grant is None else None
+
+    def _check_size(self, settings: GatewaySettings) -> Refusal | None:
+        return _too_large(settings.max_body_bytes) if self._length > settings.max_body_bytes else None
 
     def _check_target(self) -> Refusal | None:
         if self.method == b"OPTIONS":

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.link import GatewayLink
 from modelgrid.gateway.log_lines import LineKeeper
+from modelgrid.gateway.peer_port import HANDSHAKE_SECONDS, PeerConnection, PeerPort
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.replica import ReplicaEntry
 
@@ -35,13 +37,16 @@ class GatewayServer:
         board: Board,
         link: Path,
         cache: Path,
+        peers: PeerPort | None,
         on_ready: Callable[[], None],
         lines: LineKeeper,
     ) -> None:
-        """`on_ready` is called once, when requests are accepted and there is a table to serve them by."""
+        """`peers`: where this node takes requests of others. `on_ready` is called once, when requests are accepted and
+        there is a table to serve them by."""
         self._index = index
         self._board = board
         self._listening = listening
+        self._peers = peers
         self._link_path = link
         self._cache = TableCache(cache)
         self._lines = lines
@@ -71,6 +76,7 @@ class GatewayServer:
             await loop.create_server(lambda: ClientConnection(core), sock=item, backlog=BACKLOG)
             for item in self._listening
         ]
+        servers += await self._serve_peers()
         self._listens = True
         log.info("listens on %s:%d", *self._listening[0].getsockname()[:2])
         self._announce()
@@ -96,21 +102,43 @@ class GatewayServer:
         core = self._core
         table, counters = core.table, core.counters
         now = core.loop.time()
+        of_peers = Counter(item.replica.id for item in core.exchanges if item.of_peer and item.replica is not None)
         return GatewayReport(
             gateway=str(core.index),
             pid=os.getpid(),
             started_at=core.started_at,
             epoch=table.epoch if table is not None else "",
             generation=table.generation if table is not None else 0,
-            connections=len(core.connections),
+            connections=len(core.connections) - core.peer_connections,
             queued={model.route.id: len(model.line) for model in core.fleet.models() if model.line},
             series=counters.series(),
-            outcomes=tuple(_outcome(replica, now) for replica in core.fleet.replicas()),
+            outcomes=tuple(_outcome(replica, now, of_peers[replica.id]) for replica in core.fleet.replicas()),
             key_last_used=dict(counters.key_last_used),
             wanted_models=dict(counters.wanted),
             draining=core.draining,
             lines=self._lines.take(),
         )
+
+    async def _serve_peers(self) -> list[asyncio.Server]:
+        """Listen for other nodes' gateways. Without a usable certificate nobody does; clients are served anyway."""
+        if self._peers is None:
+            return []
+        core = self._core
+        try:
+            context = self._peers.context()
+        except OSError as error:
+            log.warning("the certificate of this node is not usable (%s): nothing is taken from other nodes", error)
+            return []
+        return [
+            await core.loop.create_server(
+                lambda: PeerConnection(core),
+                sock=item,
+                backlog=BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            for item in self._peers.sockets
+        ]
 
     def _apply_cached(self, table: RoutingTable) -> None:
         try:
@@ -169,10 +197,11 @@ class GatewayServer:
         closed.cancel()
 
 
-def _outcome(replica: ReplicaEntry, now: float) -> ReplicaOutcome:
+def _outcome(replica: ReplicaEntry, now: float, of_peers: int) -> ReplicaOutcome:
     return ReplicaOutcome(
         replica=replica.id,
         in_flight=replica.outstanding,
+        of_peers=of_peers,
         consecutive_failures=replica.breaker.failures,
         ejected=replica.aside_until > now,
         last_success_at=replica.last_success_at,

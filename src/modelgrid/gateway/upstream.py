@@ -36,7 +36,8 @@ _DROPPED = frozenset((
     b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"trailer", b"content-length",
     b"x-request-id", b"server",
 ))  # fmt: skip
-"""Of the answer's headers: hop-by-hop, or set anew towards the client. So is all of `access-control-*`."""
+"""Of the answer's headers: hop-by-hop, or set anew towards the client. So is all that begins with one of these:"""
+_DROPPED_PREFIXES = (b"access-control-", b"x-modelgrid-")
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -116,7 +117,8 @@ class UpstreamConnection(asyncio.Protocol):
         exchange = self.exchange
         self.abort()
         if exchange is not None:
-            exchange.timed_out(self._head_done)
+            said = "fell silent in its answer" if self._head_done else "did not answer in time"
+            exchange.broken("timeout", said, status=504)
 
     # asyncio.Protocol
 
@@ -194,7 +196,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._head_done and self._until_close:
             exchange.answer_ended(self, reusable=False)
         elif self._head_done:
-            exchange.answer_broken(f"{reason} in the middle of its answer")
+            exchange.broken("mid_stream", f"{reason} in the middle of its answer")
         else:
             exchange.connection_failed(self, reason, accepted=not self._undelivered(orderly))
 
@@ -217,7 +219,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _malformed(self, exchange: "Exchange", reason: str) -> None:
         self.abort()
-        exchange.answer_malformed(reason)
+        exchange.broken("malformed", f"sent something that is not HTTP: {reason}")
 
     # httptools
 
@@ -232,7 +234,7 @@ class UpstreamConnection(asyncio.Protocol):
         if key not in _DROPPED:
             if key == b"content-type":
                 self._sse = value[:17].lower() == b"text/event-stream"
-            elif key.startswith(b"access-control-"):
+            elif key.startswith(_DROPPED_PREFIXES):
                 return
             self._lines.append(b"%b: %b\r\n" % (name, value))
         elif key == b"content-length":
@@ -327,13 +329,11 @@ class Pool:
     async def _open(self, exchange: "Exchange") -> None:
         try:
             async with asyncio.timeout(self._core.settings.connect_timeout_seconds):
-                _, connection = await self._core.loop.create_connection(
-                    lambda: UpstreamConnection(self._core, self), self._host, self._port
-                )
+                connection = await self._connect()
         except TimeoutError:
             exchange.connect_failed(self._replica, "did not accept a connection in time")
         except OSError as error:
-            exchange.connect_failed(self._replica, f"could not be connected to ({error.strerror or error})")
+            exchange.connect_failed(self._replica, self._why(error))
         else:
             if exchange.done or exchange.replica is not self._replica:  # nobody waits for it any more
                 self.give_back(connection)
@@ -341,3 +341,14 @@ class Pool:
                 exchange.connect_failed(self._replica, "closed the connection at once")
             else:
                 exchange.connected(connection)
+
+    async def _connect(self) -> UpstreamConnection:
+        """Return a new connection. Raises OSError."""
+        _, connection = await self._core.loop.create_connection(
+            lambda: UpstreamConnection(self._core, self), self._host, self._port
+        )
+        return connection
+
+    def _why(self, error: OSError) -> str:
+        """Return in words why there is no connection."""
+        return f"could not be connected to ({error.strerror or error})"

@@ -1,0 +1,147 @@
+"""TLS over a TCP connection of the event loop, for a client.
+
+The loop's own TLS hides the socket underneath from the moment it closes. Whether a request is sent again is decided by
+what the kernel knows of that socket (`UpstreamConnection._undelivered`), so the protocol above this one keeps it: it
+hears of the end of the TCP stream while the socket is open, and knows how many bytes were handed to it.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any, cast
+
+_READ_BYTES = 256 * 1024
+
+
+class TlsClient(asyncio.Protocol):
+    """The protocol of the TCP connection, and what the protocol above has as its transport."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: ssl.SSLContext, above: asyncio.Protocol) -> None:
+        """`above` hears of the connection once its other side has shown the right certificate."""
+        self.ready: asyncio.Future[None] = loop.create_future()
+        """Done when that is so. Raises OSError (`ssl.SSLError` is one) when it will not be."""
+        self.sent = 0
+        """Bytes handed to TCP."""
+        self._above = above
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        self._made = self._ended = False
+        self._error: Exception | None = None
+
+    # The transport of the protocol above
+
+    def write(self, data: bytes) -> None:
+        """Send `data`."""
+        self._encrypt(data)
+        self._flush()
+
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        """Send all `parts`."""
+        for part in parts:
+            self._encrypt(part)
+        self._flush()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._tcp.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._ended or self._tcp.is_closing()
+
+    def pause_reading(self) -> None:
+        """Stop reading."""
+        self._tcp.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._tcp.resume_reading()
+
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that wait to be sent."""
+        return self._tcp.get_write_buffer_size()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what the TCP connection knows."""
+        return self._tcp.get_extra_info(name, default)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._tcp = cast("asyncio.Transport", transport)
+        self._shake_hands()
+
+    def data_received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        if not self._made:
+            self._shake_hands()
+        if self._made:
+            self._decrypt()
+
+    def eof_received(self) -> bool:
+        if self._made and not self._ended:
+            self._ended = True
+            self._above.eof_received()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended = True
+        if self._made:
+            self._above.connection_lost(self._error or exc)
+        elif not self.ready.done():
+            self.ready.set_exception(exc or ConnectionResetError("closed while keys were being exchanged"))
+
+    def pause_writing(self) -> None:
+        self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._above.resume_writing()
+
+    # Inside
+
+    def _shake_hands(self) -> None:
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+        except ssl.SSLError as error:
+            self._flush()  # the alert tells the other side why
+            if not self.ready.done():
+                self.ready.set_exception(error)
+            self._tcp.close()
+        else:
+            self._flush()
+            self._made = True
+            self._above.connection_made(cast("asyncio.BaseTransport", self))
+            if not self.ready.done():
+                self.ready.set_result(None)
+
+    def _decrypt(self) -> None:
+        parts: list[bytes] = []
+        over = False
+        try:
+            while part := self._tls.read(_READ_BYTES):
+                parts.append(part)
+            over = True  # the other side has said that nothing follows
+        except ssl.SSLWantReadError:
+            self._flush()  # it may have asked for other keys
+        except ssl.SSLError as error:
+            self._error = error
+        if parts:
+            self._above.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
+        if over and not self._ended:
+            self._ended = True
+            self._above.eof_received()
+        if over or self._error is not None:
+            self._tcp.abort()
+
+    def _encrypt(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._tls.write(view) :]
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            data = self._outgoing.read()
+            self.sent += len(data)
+            self._tcp.write(data)
