@@ -245,10 +245,14 @@ class Request:
         if endpoint is not None:
             self.form = endpoint.form
         refusal = self._check_framing(settings)
-        if refusal is None:
-            self.grant = peers.find(self._secret) if self._secret else None
-            refusal = NO_PEER if self.grant is None else None if endpoint is not None else _NO_PATH
-        return refusal or self._check_target() or self._check_size(settings)
+        if refusal is not None:
+            return refusal
+        self.grant = peers.find(self._secret) if self._secret else None
+        if self.grant is None:
+            return NO_PEER
+        if endpoint is None or self.method == b"OPTIONS":  # what gateways answer themselves is for clients
+            return _NO_PATH
+        return self._check_target() or self._check_size(settings)
 
     def _check_framing(self, settings: GatewaySettings) -> Refusal | None:  # noqa: PLR0911 (one per rule)
         if self.version not in {"1.1", "1.0"}:
