@@ -17,6 +17,7 @@ from gateway_kit import KEY, grant
 
 from modelgrid.domain.routing import GatewaySettings, RoutingTable
 from modelgrid.gateway.core import Core
+from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.heads import HEADS_LIMIT, NOT_AGAIN, AnswerHead, Head, KnownHeads, head_of
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.reader import RequestReader
@@ -33,8 +34,12 @@ SETTINGS = GatewaySettings(max_body_bytes=1000, max_header_bytes=2000)
 class Taken:
     """Stands where the client's connection stands, and keeps what was read."""
 
-    def __init__(self) -> None:
+    def __init__(self, core: Core) -> None:
+        self.core = core
         self.requests: list[dict[str, Any]] = []
+
+    def check(self, request: Request) -> Refusal | None:
+        return request.check_head(self.core.keys, self.core.settings, self.core.deadlines.wall)
 
     def take(self, request: Request) -> None:
         refusal = request.refusal
@@ -72,8 +77,8 @@ def core_of(loop: asyncio.AbstractEventLoop, *, forgets: bool = False) -> Core:
 
 
 def read(core: Core, pieces: Sequence[bytes]) -> tuple[list[dict[str, Any]], bool, bool]:
-    taken = Taken()
-    reader = RequestReader(core, cast("ClientConnection", taken))
+    taken = Taken(core)
+    reader = RequestReader(core, cast("ClientConnection", taken), core.request_heads)
     for piece in pieces:
         if not reader.ended:
             reader.feed(piece)

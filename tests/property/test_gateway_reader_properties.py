@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from modelgrid.domain.routing import GatewaySettings, KeyGrant, RoutingTable
 from modelgrid.gateway.core import Core
+from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.request import Request
 from modelgrid.services.api_keys import make_secret
@@ -41,7 +42,11 @@ cuts = st.lists(st.integers(0, 2000), max_size=12)
 class Recorder:
     """Stands where the client connection is: it takes each request, and answers none."""
 
+    core: Core
     taken: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def check(self, request: Request) -> Refusal | None:
+        return request.check_head(self.core.keys, self.core.settings, self.core.deadlines.wall)
 
     def take(self, request: Request) -> None:
         refusal = request.refusal
@@ -70,8 +75,8 @@ def core() -> Core:
 
 
 def read(core: Core, pieces: list[bytes]) -> list[tuple[Any, ...]]:
-    client = Recorder()
-    reader = RequestReader(core, client)  # type: ignore[arg-type]
+    client = Recorder(core)
+    reader = RequestReader(core, client, core.request_heads)  # type: ignore[arg-type]
     for piece in pieces:
         if piece and not reader.ended:
             reader.feed(piece)

@@ -36,6 +36,7 @@ def busy(core: Core, requests: int = 3) -> None:
     counters.queue_waits["org/m"].observe(1.5)
     counters.overheads["org/m"].observe(0.00004)
     counters.token_usage["org/m"][0].observe(10)
+    core.peer_counters.cell("org/m", "m-1", 'no"de', "2xx").count(0.3, 0.02)
 
 
 async def test_a_page_is_what_prometheus_reads() -> None:
