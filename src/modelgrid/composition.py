@@ -24,7 +24,7 @@ from modelgrid.ports.catalog import CatalogSource
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.runtime import Runtime
 from modelgrid.services.gpu_inventory import GpuSource
-from modelgrid.simulator.gpus import SimulatedGpu, SimulatedGpuProbe, simulated_gpus
+from modelgrid.simulator.gpus import SimulatedGpu, SimulatedGpuProbe, by_id, simulated_gpus
 
 REGISTRY = "registry"
 SIMULATOR_ARGS = "MODELGRID_SIMULATOR_ARGS"
@@ -89,7 +89,7 @@ def catalog_sources(config: Config, state_dir: Path, clock: Clock) -> tuple[Cata
 def launch_settings(config: Config, state_dir: Path, platform: Platform) -> LaunchSettings:
     """Return what of a launch belongs to this node."""
     vendors = (GpuVendor.NVIDIA, GpuVendor.AMD, GpuVendor.INTEL, None)
-    sizes = {f"nvidia-{index}": gpu.vram_bytes for index, gpu in enumerate(simulated_devices(config, platform))}
+    sizes = {str(name): gpu.vram_bytes for name, gpu in by_id(simulated_devices(config, platform)).items()}
     return LaunchSettings(
         images={vendor.value if vendor else "cpu": config.image_for(vendor) for vendor in vendors},
         vllm_path=config.docker.vllm_path,
@@ -108,8 +108,10 @@ def launch_settings(config: Config, state_dir: Path, platform: Platform) -> Laun
 def gpu_sources(config: Config, state_dir: Path, platform: Platform) -> tuple[GpuSource, ...]:
     """Return where GPUs are read from: the simulated ones, or one probe per vendor."""
     if platform.gpus_simulated:
-        probe = SimulatedGpuProbe(simulated_devices(config, platform), _simulated_state(state_dir))
-        return (InProcessReader(probe),)
+        devices = simulated_devices(config, platform)
+        vendors = dict.fromkeys(gpu.vendor for gpu in devices)
+        folder = _simulated_state(state_dir)
+        return tuple(InProcessReader(SimulatedGpuProbe(devices, folder, vendor=vendor)) for vendor in vendors)
     return real_gpu_readers(config)
 
 

@@ -14,7 +14,7 @@ from modelgrid.domain.units import GIB, MIB
 from modelgrid.ports.gpu_probe import GpuProbe
 from modelgrid.simulator.faults import Faults, parse_faults
 from modelgrid.simulator.gpu_state import Claim, read_claims, remove_claim, start_ticks, write_claim, write_foreign
-from modelgrid.simulator.gpus import SimulatedGpuProbe, simulated_gpus
+from modelgrid.simulator.gpus import SimulatedGpuProbe, by_id, simulated_gpus
 from modelgrid.simulator.prefix_cache import PrefixCache
 from modelgrid.simulator.settings import parse_settings
 from modelgrid.simulator.text import OPENING, answer, count_tokens, seed_of, token_bytes, token_ids
@@ -205,3 +205,22 @@ def test_reading_is_quick_enough_to_be_done_every_second(tmp_path: Path) -> None
     began = time.perf_counter()
     assert len(probe.read()[0].processes) == 50
     assert time.perf_counter() - began < 0.5
+
+
+def test_devices_of_several_vendors_are_numbered_and_read_by_vendor(tmp_path: Path) -> None:
+    devices = simulated_gpus(["MI300X", "L4", ("AMD Instinct MI300X", 192), ("Intel Data Center GPU Max", 48), "H100"])
+    assert list(by_id(devices)) == ["amd-0", "nvidia-0", "amd-1", "intel-0", "nvidia-1"]
+    write_claim(tmp_path, Claim(pid=1, start_ticks=start_ticks(1), name="e", bytes_by_gpu={"amd-1": 5 * GIB}))
+    amd = SimulatedGpuProbe(devices, tmp_path, vendor=GpuVendor.AMD)
+    assert [(gpu.id, gpu.vendor, gpu.name) for gpu in amd.read()] == [
+        ("amd-0", GpuVendor.AMD, "AMD Instinct MI300X (simulated)"),
+        ("amd-1", GpuVendor.AMD, "AMD Instinct MI300X (simulated)"),
+    ]
+    assert amd.read()[1].vram_used_bytes - amd.read()[0].vram_used_bytes == 5 * GIB
+    assert amd.drivers().vendor is GpuVendor.AMD
+    nvidia = SimulatedGpuProbe(devices, tmp_path).read()
+    assert [gpu.id for gpu in nvidia] == ["nvidia-0", "nvidia-1"]
+    uuids = {gpu.uuid for gpu in (*nvidia, *amd.read())}
+    assert len(uuids) == 4
+    (intel,) = SimulatedGpuProbe(devices, tmp_path, vendor=GpuVendor.INTEL).read()
+    assert (intel.id, intel.vram_total_bytes) == ("intel-0", 48 * GIB)

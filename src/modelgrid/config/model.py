@@ -78,7 +78,11 @@ class DockerConfig(Section):
 
 
 class SimulatedGpu(Section):
-    name: str = Field(min_length=1, max_length=80)
+    name: str = Field(
+        min_length=1,
+        max_length=80,
+        description="Begins with the vendor: `NVIDIA H100`, `AMD Instinct MI300X`; NVIDIA where it does not.",
+    )
     vram_gib: float = Field(gt=0, le=4096)
 
 

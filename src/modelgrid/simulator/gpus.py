@@ -30,6 +30,7 @@ class SimulatedGpu:
 
     name: str
     vram_bytes: int
+    vendor: GpuVendor = GpuVendor.NVIDIA
     compute_capability: str = "9.0"
     power_limit_watts: float = 700.0
     clock_core_mhz: int = 1980
@@ -51,8 +52,21 @@ _KINDS = {
     "H200": SimulatedGpu(name="NVIDIA H200", vram_bytes=143_771 * MIB, clock_memory_mhz=3201),
     "B200": SimulatedGpu(name="NVIDIA B200", vram_bytes=183_359 * MIB, compute_capability="10.0",
                          power_limit_watts=1000, clock_core_mhz=1965, clock_memory_mhz=3996),
+    "MI210": SimulatedGpu(name="AMD Instinct MI210", vram_bytes=65_520 * MIB, vendor=GpuVendor.AMD,
+                          compute_capability="gfx90a", power_limit_watts=300, clock_core_mhz=1700,
+                          clock_memory_mhz=1600),
+    "MI300X": SimulatedGpu(name="AMD Instinct MI300X", vram_bytes=196_592 * MIB, vendor=GpuVendor.AMD,
+                           compute_capability="gfx942", power_limit_watts=750, clock_core_mhz=2100,
+                           clock_memory_mhz=1300),
 }  # fmt: skip
-"""Name, memory, power limit and highest clocks as `nvidia-smi -q` reports them for such a device."""
+"""Name, memory, power limit and highest clocks as `nvidia-smi -q` and `amd-smi static` report them."""
+
+_DRIVERS = {
+    GpuVendor.NVIDIA: ("580.00 (simulated)", "13.0 (simulated)"),
+    GpuVendor.AMD: ("6.16.6 (simulated)", "7.0 (simulated)"),
+    GpuVendor.INTEL: ("1.6.0 (simulated)", "25.2 (simulated)"),
+}
+"""Of the driver and of CUDA, ROCm or oneAPI."""
 
 
 def simulated_gpus(wanted: bool | int | Sequence[str | tuple[str, float]] | None = None) -> tuple[SimulatedGpu, ...]:
@@ -80,7 +94,15 @@ def _one(item: str | tuple[str, float]) -> SimulatedGpu:
             )
         return kind
     name, vram_gib = item
-    return replace(_known(name) or _KINDS["H100"], name=name, vram_bytes=int(vram_gib * GIB))
+    kind = _known(name) or next((gpu for gpu in _KINDS.values() if gpu.vendor is _vendor(name)), _KINDS["H100"])
+    return replace(kind, name=name, vram_bytes=int(vram_gib * GIB), vendor=_vendor(name))
+
+
+def _vendor(name: str) -> GpuVendor:
+    """Return whose device it is by the first word of its name; NVIDIA's where that is no vendor."""
+    known = _known(name)
+    word = name.partition(" ")[0].casefold()
+    return known.vendor if known else next((item for item in GpuVendor if item.value == word), GpuVendor.NVIDIA)
 
 
 def _known(name: str) -> SimulatedGpu | None:
@@ -91,16 +113,30 @@ def _known(name: str) -> SimulatedGpu | None:
     return None
 
 
+def by_id(specs: Sequence[SimulatedGpu]) -> dict[GpuId, SimulatedGpu]:
+    """Return the devices by the ids that they have: `nvidia-0`, `amd-0`, `nvidia-1`, …, counted by vendor."""
+    found: dict[GpuId, SimulatedGpu] = {}
+    for spec in specs:
+        index = sum(other.vendor is spec.vendor for other in found.values())
+        found[GpuId(f"{spec.vendor.value}-{index}")] = spec
+    return found
+
+
 class SimulatedGpuProbe:
     """`ports.gpu_probe.GpuProbe` for devices that do not exist; they all say so by `simulated`."""
 
-    vendor = GpuVendor.NVIDIA
-
     def __init__(
-        self, specs: Sequence[SimulatedGpu], state_dir: str | Path, *, now: Callable[[], float] = time.time
+        self,
+        specs: Sequence[SimulatedGpu],
+        state_dir: str | Path,
+        *,
+        vendor: GpuVendor = GpuVendor.NVIDIA,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`state_dir` is where simulated engines publish what they hold; it need not exist yet."""
-        self._specs = tuple(specs)
+        """Of `specs` those of `vendor` are this probe's. `state_dir` is where simulated engines publish what they
+        hold; it need not exist yet."""
+        self.vendor = vendor
+        self._specs = tuple(spec for spec in specs if spec.vendor is vendor)
         self._state_dir = Path(state_dir)
         self._now = now
 
@@ -111,18 +147,19 @@ class SimulatedGpuProbe:
         return tuple(self._gpu(index, spec, claims, now) for index, spec in enumerate(self._specs))
 
     def drivers(self) -> DriverReport:
+        version, toolkit = _DRIVERS[self.vendor]
         return DriverReport(
             vendor=self.vendor,
             hardware_present=False,
             installed=True,
-            version="580.00 (simulated)",
-            toolkit_version="13.0 (simulated)",
+            version=version,
+            toolkit_version=toolkit,
             container_toolkit=None,
             simulated=True,
         )
 
     def _gpu(self, index: int, spec: SimulatedGpu, claims: tuple[Claim, ...], now: float) -> Gpu:
-        gpu_id = GpuId(f"nvidia-{index}")
+        gpu_id = GpuId(f"{self.vendor.value}-{index}")
         held = [claim for claim in claims if claim.bytes_by_gpu.get(gpu_id, 0) > 0]
         used = min(spec.vram_bytes, _IDLE_BYTES + sum(claim.bytes_by_gpu[gpu_id] for claim in held))
         load = min(100.0, sum(claim.utilization for claim in held))
@@ -157,5 +194,6 @@ class SimulatedGpuProbe:
 
     def _uuid(self, index: int) -> str:
         """Return a UUID that stays the same for this state directory and differs from any other's."""
-        digest = hashlib.sha256(f"{self._state_dir.absolute()}\n{index}".encode()).hexdigest()
+        of_vendor = "" if self.vendor is GpuVendor.NVIDIA else self.vendor.value
+        digest = hashlib.sha256(f"{self._state_dir.absolute()}\n{of_vendor}{index}".encode()).hexdigest()
         return f"GPU-{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
