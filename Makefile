@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help browser setup setup-dev up test check test-engines test-nightly bench bench-console console console-check console-test console-types screenshots docs lock clean
+.PHONY: help browser setup setup-dev up test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -92,6 +92,11 @@ bench: setup-dev ## Measure the gateway beside its peers; ARGS="--quick", "--pee
 
 screenshots: console-check browser ## Write docs/images of every view of the console
 	@$(BIN)/python docs/images/console.py $(ARGS)
+
+fuzz: setup-dev ## Fuzz the gateway's reader and scans with atheris; FUZZ_SECONDS=600 each (Linux on x86-64)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris==3.0.0'
+	@for target in reader scan; do $(BIN)/python tests/fuzz/run.py --target=$$target tests/fuzz/corpus/$$target \
+		-max_total_time=$(or $(FUZZ_SECONDS),600) -max_len=1500 || exit 1; done
 
 soak: setup-dev ## Half an hour of mixed load with kills on one gateway; SOAK_SECONDS=1800
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -q -s --timeout 7200 tests/faults/test_gateway_soak.py

@@ -100,3 +100,14 @@ def test_not_a_byte_more_than_needed() -> None:
     assert ask_for_usage(body, fields_of(body, JSON)) == (
         b'{ "model" : "m", "stream":true ,"stream_options":{"include_usage":true}}\n'
     )
+
+
+def test_a_name_that_is_not_utf_8_is_not_ours_and_passes() -> None:
+    """Engines refuse such a body, and say so; here it must not raise."""
+    for name in (b'"\xff"', b'"\xff\\n"', b'"stre\\u0061m_options\xff"'):
+        body = b'{"model":"m","stream":true,%b:1}' % name
+        asking = ask_for_usage(body, fields_of(body, b""))
+        assert asking == body[:-1] + b',"stream_options":{"include_usage":true}}'
+    escaped = b'{"model":"m","stream":true,"stre\\u0061m_options":{}}'
+    asking = ask_for_usage(escaped, fields_of(escaped, b""))
+    assert asking == b'{"model":"m","stream":true,"stre\\u0061m_options":{"include_usage":true}}'

@@ -88,8 +88,8 @@ def _model_of_form(body: bytes, content_type: bytes) -> str:
             break
         if head_end < next_part and _field_name(body[at:head_end]) == b"model":
             value = body[head_end + 4 : next_part]
-            if len(value) > MODEL_FIELD_LIMIT:
-                raise BadBody("the form field 'model' is too long")
+            if not value or len(value) > MODEL_FIELD_LIMIT:
+                raise BadBody(f"the form field 'model' is {'too long' if value else 'empty'}")
             try:
                 return value.decode()
             except UnicodeDecodeError as error:

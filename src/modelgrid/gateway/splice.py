@@ -55,21 +55,31 @@ def with_field(text: bytes, name: str, value: bytes) -> bytes:
     return b'%b%b"%b":%b%b' % (text[:end], comma, name.encode(), value, text[end:])
 
 
+def _means(key: bytes, wanted: bytes) -> bool:
+    """Whether a key is the wanted one, both as strings of JSON, the latter without escapes."""
+    if b"\\" not in key:
+        return key == wanted
+    try:
+        return msgspec.json.decode(key, type=str).encode() == wanted[1:-1]
+    except (msgspec.MsgspecError, UnicodeError):  # not UTF-8, or half of a surrogate pair: no name of ours
+        return False
+
+
 def _place_of(text: bytes, name: str) -> tuple[int, int] | None:
     """Return where the value of the last member `name` of the outermost object begins and ends."""
-    depth, begin, is_key = 0, 0, False
-    key: str | None = None
+    wanted = b'"%b"' % name.encode()
+    depth, begin, is_key, is_name = 0, 0, False, False
     place: tuple[int, int] | None = None
     for found in _STRING_OR_MARK.finditer(text):
         mark = found[0][:1]
         if mark == b'"':
             if is_key:
-                key, is_key = msgspec.json.decode(found[0], type=str), False
+                is_name, is_key = _means(found[0], wanted), False
             continue
         if depth == 1 and mark == b":":
             begin = found.end()
         elif depth == 1 and mark in b",}":
-            if key == name:
+            if is_name:
                 place = (begin, found.start())
             is_key = mark == b","
         if mark in b"{[":
