@@ -4,8 +4,9 @@ import { lost, state } from '../../appstate.ts';
 import { silence } from '../../data/stream.ts';
 import { reasons, word } from '../../fleet.ts';
 import { MgElement } from '../../kit/element.ts';
-import { coarse, count, plural, UNKNOWN } from '../../kit/format.ts';
+import { coarse, count, plural } from '../../kit/format.ts';
 import { shape, type Kind } from '../../kit/status.ts';
+import './mg-tiles.ts';
 
 const KINDS = { healthy: 'ok', degraded: 'warning', down: 'critical', unknown: 'unknown' } as const satisfies Record<string, Kind>;
 
@@ -28,16 +29,12 @@ export class MgVerdict extends MgElement {
       .words { flex: 1 1 320px; min-width: 0; }
       h1 { font-size: 24px; line-height: 32px; font-weight: 600; overflow-wrap: anywhere; }
       p { color: var(--text); overflow-wrap: anywhere; }
-      dl { display: flex; flex-wrap: wrap; gap: 8px 28px; }
-      dt { color: var(--text-2); font-size: 12px; line-height: 16px; }
-      dd { font-size: 20px; line-height: 28px; font-weight: 600; white-space: nowrap; }
-      dd small { color: var(--text-2); font-size: 13px; font-weight: 400; }
       @media (max-width: 760px) {
         section { padding: 14px 16px; }
         .sign, .sign .shape { width: 28px; height: 28px; }
         .words { flex-basis: 220px; }
         h1 { font-size: 20px; line-height: 28px; }
-        dl { width: 100%; display: grid; grid-template-columns: repeat(3, auto); justify-content: space-between; gap: 12px; }
+        mg-tiles { width: 100%; }
       }
     `,
   ];
@@ -67,24 +64,7 @@ export class MgVerdict extends MgElement {
         <h1>${heading}</h1>
         <p>${text}</p>
       </div>
-      ${state.overview.loaded ? this.#counts() : nothing}
+      ${state.overview.loaded ? html`<mg-tiles></mg-tiles>` : nothing}
     </section>`;
-  }
-
-  #counts(): unknown {
-    const nodes = state.nodes.items.value;
-    const gpus = state.gpus.items.value;
-    const deployments = state.deployments.items.value;
-    const counts: readonly (readonly [string, number, number, boolean])[] = [
-      ['Nodes ready', nodes.filter((n) => n.liveness === 'ready').length, nodes.length, state.nodes.loaded],
-      ['GPUs healthy', gpus.filter((g) => !g.stale && !g.gpu.xid_errors?.length).length, gpus.length, state.gpus.loaded],
-      ['Running', deployments.filter((d) => d.state === 'running').length, deployments.length, state.deployments.loaded],
-    ];
-    return html`<dl>
-      ${counts.map(
-        ([name, good, all, known]) =>
-          html`<div><dt>${name}</dt><dd>${known ? html`${count(good)} <small>of ${count(all)}</small>` : UNKNOWN}</dd></div>`,
-      )}
-    </dl>`;
   }
 }
