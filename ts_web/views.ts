@@ -90,6 +90,13 @@ export const AREAS: readonly Area[] = [
     views: [{ path: '/logs', title: 'Logs', tag: 'mg-logs', load: () => import('./elements/logs/mg-logs.ts') }],
   },
   {
+    name: 'metrics',
+    title: 'Metrics',
+    icon: 'metrics',
+    key: 'x',
+    views: [{ path: '/metrics', title: 'Metrics', tag: 'mg-metrics', load: () => import('./elements/metrics/mg-metrics.ts') }],
+  },
+  {
     name: 'settings',
     title: 'Settings',
     icon: 'settings',

@@ -6,7 +6,10 @@ import { api, body, type Schemas } from './client.ts';
 import { asFailure, type Failure } from './failure.ts';
 import { paused, stale as streamStale } from './stream.ts';
 
-type Series = Schemas['SeriesView'];
+export type Series = Schemas['SeriesView'];
+
+/** Seconds between two questions at most, however long a step is. */
+const SLOWEST = 30;
 
 /**
  * Series that stay current by being asked for again every few seconds while somebody holds them, the page is visible
@@ -20,10 +23,12 @@ export class LiveSeries implements Source {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #unwatch: (() => void) | undefined;
 
+  /** The last `seconds`, or those before `until`, which nothing changes any more; all series, or those with these labels. */
   constructor(
     private readonly names: readonly string[],
     private readonly seconds: number,
     private readonly step: number,
+    private readonly only: { readonly labels?: Readonly<Record<string, string>>; readonly until?: number } = {},
   ) {}
 
   /** All series, each with its labels. */
@@ -55,7 +60,7 @@ export class LiveSeries implements Source {
     if (this.#holders === 1) {
       this.reload();
       this.#unwatch = effect(() => {
-        if (!paused.value && !streamStale.value) this.#soon();
+        if (!paused.value && !streamStale.value && this.only.until === undefined) this.#soon();
       });
     }
     return () => {
@@ -72,7 +77,7 @@ export class LiveSeries implements Source {
 
   #soon(): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#again(), this.step * 1000);
+    this.#timer = setTimeout(() => void this.#again(), Math.min(this.step, SLOWEST) * 1000);
   }
 
   async #again(): Promise<void> {
@@ -83,7 +88,8 @@ export class LiveSeries implements Source {
 
   async #load(): Promise<void> {
     try {
-      const query = { name: [...this.names], since: Math.max(0, daemonTime() - this.seconds), step: this.step };
+      const until = this.only.until ?? daemonTime();
+      const query = { name: [...this.names], since: Math.max(0, until - this.seconds), until, step: this.step, ...this.only.labels };
       this.#items.value = (await body(api.GET('/v1/_ui/metrics/series', { params: { query } }))).items as Series[];
       this.#failure.value = null;
       this.#confirmedAt.value = daemonTime();

@@ -18,7 +18,7 @@ import type { EventView } from './mg-timeline.ts';
 import { progressOf } from './progress.ts';
 
 const DOWN: readonly string[] = ['failed', 'stopped', 'pending'];
-const TABS = ['summary', 'logs', 'events'] as const;
+const TABS = ['summary', 'logs', 'metrics', 'events'] as const;
 
 /** One deployment: why it is where it is, what it says, what happened. */
 @customElement('mg-deployment-drawer')
@@ -80,6 +80,10 @@ export class MgDeploymentDrawer extends MgElement {
       const row = state.deployments.get(this.deployment);
       const down = row && DOWN.includes(row.state) ? row.state : '';
       return html`<mg-deployment-logs .deployment=${this.deployment} down=${down}></mg-deployment-logs>`;
+    }
+    if (tab === 'metrics') {
+      void import('./mg-deployment-metrics.ts');
+      return html`<mg-deployment-metrics .deployment=${this.deployment}></mg-deployment-metrics>`;
     }
     if (tab === 'events') {
       return html`<mg-state .source=${this.#events} rows="6"><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`;

@@ -13,7 +13,7 @@ export class MgDeploymentLogs extends MgElement {
   static override styles = [
     MgElement.styles,
     css`
-      :host { display: flex; flex-direction: column; gap: 8px; height: calc(100dvh - 190px); min-height: 260px; }
+      :host { display: flex; flex-direction: column; gap: 8px; height: calc(100dvh - 170px); min-height: 260px; }
       mg-state { flex: 1; min-height: 0; }
       mg-log { flex: 1; }
       .note { color: var(--text-2); }
@@ -51,7 +51,7 @@ export class MgDeploymentLogs extends MgElement {
     void feed.changed.value;
     const source = encodeURIComponent(this.#source);
     const silent = feed.loaded && feed.lines.length === 0 && feed.older.value === 'none';
-    return html`${this.down && !silent ? html`<p class="note">It is ${this.down}: these are its last lines. <a href=${`/logs?source=${source}`}>Its whole log</a></p>` : nothing}
+    return html`${this.down && !silent ? html`<p class="note">It does not run (${this.down}): these are its last lines. <a href=${`/logs?source=${source}`}>Its whole log</a></p>` : nothing}
       <mg-state fill .source=${feed}>
         ${silent
           ? html`<mg-empty heading="It has said nothing yet" icon="logs"><p>Its output appears here as soon as an engine runs.</p></mg-empty>`

@@ -24,7 +24,7 @@ export class MgHistoryDrawer extends MgElement {
     css`
       h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
       p { overflow-wrap: anywhere; }
-      mg-log { height: calc(100dvh - 190px); min-height: 200px; }
+      mg-log { height: calc(100dvh - 170px); min-height: 200px; }
     `,
   ];
 

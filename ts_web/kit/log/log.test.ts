@@ -24,6 +24,8 @@ test('colours of terminals become looks, and whatever else a terminal would do g
 test('rows break at the width, at line breaks, and count letters that take two columns', () => {
   expect(breaks('abcdefghij', 4)).toEqual([0, 4, 8]);
   expect(breaks('abcd', 4)).toEqual([0]);
+  expect(breaks('one two three', 9)).toEqual([0, 8]);
+  expect(breaks('one twofold', 8)).toEqual([0, 8]);
   expect(breaks('ab\ncdefg', 4)).toEqual([0, 3, 7]);
   expect(breaks('ab\ncd\n', 0)).toEqual([0, 3]);
   expect(breaks('日本語日本', 4)).toEqual([0, 2, 4]);

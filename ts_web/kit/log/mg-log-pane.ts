@@ -16,7 +16,7 @@ const ROW = 17;
 const SPARE = 12;
 /** So near to the top, older lines are fetched. */
 const NEAR = 40 * ROW;
-const NARROW = 700;
+const NARROW = 480;
 
 interface Drawn {
   readonly key: string;
@@ -158,7 +158,7 @@ export class MgLogPane extends MgElement {
   protected override updated(): void {
     this.space.style.setProperty('height', `${this.#rows.total * ROW}px`);
     const letters = Math.min(WIDEST + 40, this.#rows.widest) + (this.named ? 40 : 20);
-    this.space.style.setProperty('min-width', this.wrap ? '0' : `max(100%, ${letters}ch)`);
+    this.space.style.setProperty('min-width', this.wrap ? '100%' : `max(100%, ${letters}ch)`);
     this.list.style.setProperty('transform', `translateY(${this.#firstRow * ROW}px)`);
     if (this.#following) this.pane.scrollTop = this.pane.scrollHeight;
     else if (Math.abs(this.pane.scrollTop - this.#top) >= 1) this.pane.scrollTop = this.#top;

@@ -1,7 +1,7 @@
 import { css } from 'lit';
 
 export const logStyles = css`
-  :host { display: flex; flex-direction: column; min-height: 0; min-width: 0; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); overflow: hidden; }
+  :host { container-type: inline-size; display: flex; flex-direction: column; min-height: 0; min-width: 0; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); overflow: hidden; }
   .bar { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 6px; padding: 5px 6px; border-bottom: 1px solid var(--hairline); }
   .find { position: relative; display: flex; align-items: center; flex: 0 1 300px; min-width: 170px; }
   .find input { min-height: 28px; padding: 3px 34px 3px 28px; font-size: 13px; }
@@ -17,6 +17,6 @@ export const logStyles = css`
   .foot { display: flex; flex-wrap: wrap; align-items: center; gap: 2px 10px; min-height: 28px; padding: 2px 10px; border-top: 1px solid var(--hairline); color: var(--text-2); font-size: 12px; line-height: 16px; }
   .foot button, .foot a { font-size: 12px; }
   .foot .btn { min-height: 24px; padding: 1px 8px; }
-  @media (max-width: 760px) { .find { flex: 1 1 140px; min-width: 140px; } .bar .word { display: none; } .space { display: none; } }
+  @container (max-width: 720px) { .find { flex: 1 1 140px; min-width: 140px; } .bar .word, .space { display: none; } }
   @media print { .bar, .foot, .pill { display: none; } }
 `;

@@ -28,8 +28,13 @@ export function breaks(text: string, columns: number): number[] {
     const end = text.indexOf('\n', from);
     const line = text.slice(from, end < 0 ? undefined : end);
     if (columns > 0 && line.length > columns / 2) {
-      if (SIMPLE.test(line)) for (let at = columns; at < line.length; at += columns) starts.push(from + at);
-      else {
+      if (SIMPLE.test(line)) {
+        for (let at = 0; line.length - at > columns; starts.push(from + at)) {
+          // Behind a word, where one ends not far from the edge.
+          const space = line.lastIndexOf(' ', at + columns - 1) + 1;
+          at = space > at + columns * 0.67 ? space : at + columns;
+        }
+      } else {
         let used = 0;
         let at = from;
         for (const letter of line) {
