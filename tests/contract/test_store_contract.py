@@ -196,11 +196,16 @@ async def test_history_is_newest_first_and_pages(store: SqlStore) -> None:
     page = await store.history(limit=2)
     assert [r.deployment.id for r in page] == ["d-4", "d-3"]
     assert all(r.last_lines == () for r in page)
-    rest = await store.history(before=page[-1].ended_at)
+    rest = await store.history(before=(page[-1].ended_at, page[-1].deployment.id))
     assert [r.deployment.id for r in rest] == ["d-2", "d-1", "d-0"]
     assert (await store.history_record("d-0")).last_lines == record().last_lines
     with pytest.raises(NotFound):
         await store.history_record("nobody")
+    for name in ("e-1", "e-2", "e-3"):
+        await store.put_history(record(name, ended_at=200.0))
+    same = await store.history(limit=2)
+    assert [r.deployment.id for r in same] == ["e-3", "e-2"], "what ended at one moment is in the order of ids"
+    assert [r.deployment.id for r in await store.history(limit=2, before=(200.0, "e-2"))] == ["e-1", "d-4"]
 
 
 async def test_pruning_keeps_events_of_what_is_kept(store: SqlStore) -> None:

@@ -87,7 +87,7 @@ def test_events_of_one_deployment_are_told_with_their_numbers(shared_daemon: Dae
         shared_daemon.client.act(name, "restart")
         told = []
         while "restart_requested" not in [event["kind"] for event in told]:
-            told.append(frames.change(f"deployment:{name}")["value"])
+            told.append(frames.change(f"deployment:{name}", lambda data: data["key"] == "event")["value"])
         listed = get(shared_daemon, f"/deployments/{name}/events", after=known).json()["items"]
         assert [event for event in told if event["seq"] > known] == listed[: len(told)]
     shared_daemon.client.remove_deployment(name)

@@ -34,7 +34,7 @@ def test_version_and_help_load_next_to_nothing(arguments):
 
 
 def test_ps_loads_what_it_shows_and_asks_with(tmp_path):
-    with FakeApi({"GET /deployments": {"items": []}}).place(tmp_path) as place:
+    with FakeApi({"GET /deployments": {"items": [], "next_after": None}}).place(tmp_path) as place:
         modules = loaded("ps", environment=place.environment())
     heavy = {
         "modelgrid.config.model",

@@ -19,7 +19,8 @@ def deployment(**more):
         "id": NAME, "target": MODEL, "model": MODEL, "origin": "api", "state": "pending", "reason": "not placed yet",
         "runtime": "docker", "simulated": False, "node": None, "gpus": [], "port": None, "engine_id": None,
         "engine_url": None, "attempt": 1, "created_at": NOW - 100, "started_at": None, "ready_at": None,
-        "unhealthy_since": None, "intent": "run", "intent_reason": "", "phase": "", "pull": None, "trouble": "", **more,
+        "unhealthy_since": None, "intent": "run", "intent_reason": "", "phase": "", "pull": None, "trouble": "",
+        "requests_per_second": 12.5, "error_ratio": 0.002, **more,
     }  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def test_waiting_can_be_bounded(api, tmp_path):
 @pytest.mark.parametrize("columns", [60, 80, 120, 160])
 def test_tables_fit_the_window(api, tmp_path, columns):
     waits = deployment(reason="no GPU has 41.9 GiB free; " * 5, id="meta-llama-3-1-405b-instruct-fp8-abcdef")
-    api.answers["GET /deployments"] = {"items": [RUNNING, waits]}
+    api.answers["GET /deployments"] = {"items": [RUNNING, waits], "next_after": None}
     with api.place(tmp_path) as place:
         ps = on_terminal(place, "ps", columns=columns)
         assert ps.end() == 0
@@ -134,7 +135,7 @@ def test_tables_fit_the_window(api, tmp_path, columns):
 
 
 def test_colour_is_for_terminals_that_want_it(api, tmp_path):
-    api.answers["GET /deployments"] = {"items": [RUNNING]}
+    api.answers["GET /deployments"] = {"items": [RUNNING], "next_after": None}
     with api.place(tmp_path) as place:
         coloured = on_terminal(place, "ps")
         coloured.end()
@@ -148,7 +149,7 @@ def test_colour_is_for_terminals_that_want_it(api, tmp_path):
 
 def test_a_reader_that_has_seen_enough_is_no_error(api, tmp_path):
     items = [deployment(id=f"deployment-{number}") for number in range(5000)]
-    api.answers["GET /deployments"] = {"items": items}
+    api.answers["GET /deployments"] = {"items": items, "next_after": None}
     with api.place(tmp_path) as place:
         pipe = subprocess.Popen(
             [*PROGRAM, "ps"], env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -164,7 +165,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(api, tmp_path):
 
 
 def test_names_that_the_encoding_lacks_are_no_reason_to_fail(api, tmp_path):
-    api.answers["GET /deployments"] = {"items": [RUNNING]}
+    api.answers["GET /deployments"] = {"items": [RUNNING], "next_after": None}
     with api.place(tmp_path) as place:
         said = place.piped("ps", PYTHONIOENCODING="ascii")
     assert said.code == 0
@@ -173,9 +174,9 @@ def test_names_that_the_encoding_lacks_are_no_reason_to_fail(api, tmp_path):
 
 def test_empty_states_say_the_next_command(api, tmp_path, capsys):
     api.answers |= {
-        "GET /deployments": {"items": []},
-        "GET /history": {"items": []},
-        "GET /apikeys": {"items": []},
+        "GET /deployments": {"items": [], "next_after": None},
+        "GET /history": {"items": [], "next_before": None},
+        "GET /apikeys": {"items": [], "next_after": None},
         "GET /gpus": {"items": [], "problem": "", "simulated": False},
         "GET /drivers": {"items": []},
         "GET /catalog": {"items": [], "notes": ["registry: does not answer"], "sources": [], "drift": {}},

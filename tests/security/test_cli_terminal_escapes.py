@@ -29,7 +29,7 @@ DEPLOYMENT = {
     "id": "x", "target": "x", "model": "x", "origin": "x", "state": "failed", "reason": "x", "runtime": "x",
     "simulated": True, "node": "x", "gpus": ["x"], "port": 1, "engine_id": "x", "engine_url": "x", "attempt": 1,
     "created_at": 1.0, "started_at": 1.0, "ready_at": 1.0, "unhealthy_since": None, "intent": "run", "phase": "x",
-    "intent_reason": "x", "pull": None, "trouble": "x",
+    "intent_reason": "x", "pull": None, "trouble": "x", "requests_per_second": 1.0, "error_ratio": None,
     "spec": {
         "image": "x", "args": ["x"], "env": {"x": "x"},
         "mounts": [{"source": "x", "target": "x", "read_only": True}],
@@ -85,13 +85,13 @@ REPORT = {
 def answers():
     gpu = {"node": "x", "gpu": GPU, "stale": False, "problem": "x", "assigned_to": "x", "deployments": ["x"]}
     plain = {
-        "GET /deployments": {"items": [DEPLOYMENT]},
+        "GET /deployments": {"items": [DEPLOYMENT], "next_after": None},
         "GET /deployments/d": DEPLOYMENT,
         "POST /deployments/d/stop": DEPLOYMENT,
         "DELETE /deployments/d": DEPLOYMENT,
         "GET /deployments/d/logs": LINES,
         "GET /logs": RECORDS,
-        "GET /history": {"items": [HISTORY]},
+        "GET /history": {"items": [HISTORY], "next_before": "x"},
         "GET /history/d": HISTORY,
         "GET /overview": OVERVIEW,
         "GET /doctor": {"items": [{"name": "x", "result": "warning", "message": "x", "fix": "x"}]},
@@ -99,7 +99,7 @@ def answers():
         "GET /drivers": {"items": [REPORT]},
         "GET /catalog": {"items": [ENTRY], "notes": ["x"], "sources": [], "drift": {}},
         "GET /catalog/m": ENTRY,
-        "GET /apikeys": {"items": [KEY]},
+        "GET /apikeys": {"items": [KEY], "next_after": None},
         "DELETE /apikeys/k": KEY,
         "POST /targets/preview": {"model": "x", "decisions": [DEPLOYMENT["decision"]]},
         "GET /catalog/wrong": {"error": {"code": "x", "message": "x", "fix": "x", "details": {}}},

@@ -1,11 +1,12 @@
 """API keys, clients and users."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import DECIDES, Caller, Context
+from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.domain.access import ApiKey, KeyLimits
 
 router = APIRouter(tags=["access"])
@@ -16,6 +17,9 @@ LATEST = 253_402_300_799
 """The last second of the year 9999, the latest that a date can show."""
 
 
+KeyStatus = Literal["active", "expired", "revoked"]
+
+
 class ApiKeyView(BaseModel):
     id: str
     label: str
@@ -24,8 +28,7 @@ class ApiKeyView(BaseModel):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
-    """`active`, `expired` or `revoked`."""
+    status: KeyStatus
     scope: str
     """`all`, or the models it may use."""
 
@@ -37,6 +40,8 @@ class NewApiKey(ApiKeyView):
 
 class ApiKeyList(BaseModel):
     items: list[ApiKeyView]
+    next_after: str | None
+    """For the next page; null: there is none."""
 
 
 class ApiKeyBody(BaseModel, extra="forbid"):
@@ -75,10 +80,15 @@ def api_key_view(key: ApiKey, now: float) -> ApiKeyView:
 
 
 @router.get("/apikeys")
-async def list_api_keys(services: Context) -> ApiKeyList:
-    """Return all API keys, revoked ones too, without their secrets."""
+async def list_api_keys(
+    services: Context, status: KeyStatus | None = None, limit: MostRows = 5_000, after: MarkText = None
+) -> ApiKeyList:
+    """Return API keys, oldest first, without their secrets; revoked ones, too."""
     now = services.clock.now()
-    return ApiKeyList(items=[api_key_view(key, now) for key in services.keys.all()])
+    views = [api_key_view(key, now) for key in services.keys.all()]
+    fitting = [view for view in views if status in (None, view.status)]
+    page, following = page_after(fitting, lambda view: (view.created_at, view.id), limit, after)
+    return ApiKeyList(items=page, next_after=following)
 
 
 @router.post("/apikeys", status_code=201, dependencies=[DECIDES])

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from modelgrid.api.context import Context, Services
+from modelgrid.api.targets import by_target
 from modelgrid.decide.catalog import Drift
 from modelgrid.decide.classify import classify
 from modelgrid.decide.need import memory_need
@@ -115,10 +116,10 @@ async def show_model(services: Context, model: str) -> CatalogView:
 @router.get("/models")
 async def list_models(services: Context) -> DeployedList:
     """Return the models that are deployed, as `/v1/models` of the gateway does, with replica counts."""
-    now = services.clock.now()
+    now, deployments = services.clock.now(), by_target(services)
     items = []
     for target in services.targets.all():
-        own = [item for item in services.registry.all() if item.target == target.name]
+        own = deployments.get(target.name, ())
         states = [classify(item, now).state.value for item in own]
         running = states.count("running")
         entry = services.catalog.find(target.model)

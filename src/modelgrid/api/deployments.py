@@ -8,19 +8,20 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
+from modelgrid.api.history import LogLineView, kept_lines, line_view
 from modelgrid.api.logs import Grep, LeastLevel, Moment
+from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
-from modelgrid.decide.log_level import level_of
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
-from modelgrid.domain.engine import LogLine, PullProgress
+from modelgrid.domain.engine import PullProgress
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.event import Level, Subject
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.log import SEVERITY, deployment_source
 from modelgrid.domain.log_filter import LogFilter
 from modelgrid.domain.placement import Decision
-from modelgrid.domain.target import EngineSpec
+from modelgrid.domain.target import EngineSpec, Origin
 from modelgrid.services.logs.engine import as_line
 from modelgrid.services.logs.search import searcher
 from modelgrid.services.logs.store import LogPage as LogRecords
@@ -56,6 +57,10 @@ class DeploymentView(BaseModel):
     pull: PullProgress | None
     trouble: str
     """Why its state is not known at present; empty when it is."""
+    requests_per_second: float | None
+    """Through the gateways, at present; null while none reports."""
+    error_ratio: float | None
+    """Share of them that was answered with 5xx; null without requests."""
 
 
 class DeploymentDetail(DeploymentView):
@@ -68,15 +73,8 @@ class DeploymentDetail(DeploymentView):
 
 class DeploymentList(BaseModel):
     items: list[DeploymentView]
-
-
-class LogLineView(BaseModel):
-    number: int
-    """Rises from line to line."""
-    at: float
-    stream: str
-    level: Level
-    text: str
+    next_after: str | None
+    """For the next page; null: there is none."""
 
 
 class LogPage(BaseModel):
@@ -88,23 +86,6 @@ class LogPage(BaseModel):
 class EventPage(BaseModel):
     items: list[EventView]
     next_after: int
-
-
-class HistoryView(BaseModel):
-    id: str
-    target: str
-    model: str
-    origin: str
-    node: str | None
-    ended_at: float
-    reason: str
-    by: str
-    state: DeploymentState
-    last_lines: list[LogLineView] = []
-
-
-class HistoryList(BaseModel):
-    items: list[HistoryView]
 
 
 def redacted_spec(spec: EngineSpec) -> EngineSpec:
@@ -120,6 +101,7 @@ def _fields(services: Services, item: Deployment) -> dict[str, Any]:
     now = services.clock.now()
     classified = classify(item, now)
     live = services.live.of(item.id)
+    flow = services.metrics.flow_of(item.id)
     decision = item.placement.decision if item.placement else item.refusal
     return {
         "id": item.id,
@@ -145,6 +127,8 @@ def _fields(services: Services, item: Deployment) -> dict[str, Any]:
         "phase": live.phase or live.not_ready_because if classified.state is DeploymentState.STARTING else "",
         "pull": live.pull if classified.state is DeploymentState.PULLING else None,
         "trouble": live.trouble,
+        "requests_per_second": flow.requests_per_second if flow else None,
+        "error_ratio": flow.error_ratio if flow else None,
         "decision": decision,
     }
 
@@ -152,13 +136,25 @@ def _fields(services: Services, item: Deployment) -> dict[str, Any]:
 @router.get("/deployments")
 async def list_deployments(
     services: Context,
-    state: Annotated[list[DeploymentState] | None, Query()] = None,
-    model: str | None = None,
+    state: Annotated[list[DeploymentState] | None, Query(description="Repeatable.")] = None,
+    model: Annotated[str | None, Query(description="Id of a model, or name of a target.")] = None,
+    node: str | None = None,
+    origin: Origin | None = None,
+    limit: MostRows = 5_000,
+    after: MarkText = None,
 ) -> DeploymentList:
-    """Return the deployments, oldest first; with `state` or `model` only those."""
-    views = [deployment_view(services, item) for item in services.registry.all()]
-    kept = [v for v in views if (not state or v.state in state) and model in (None, v.model, v.target)]
-    return DeploymentList(items=sorted(kept, key=lambda view: (view.created_at, view.id)))
+    """Return the deployments, oldest first; with filters those that fit all of them."""
+    now = services.clock.now()
+    found = [
+        item
+        for item in services.registry.all()
+        if model in (None, item.model, item.target)
+        and node in (None, item.placement.node if item.placement else None)
+        and origin in (None, item.origin)
+        and (not state or classify(item, now).state in state)
+    ]
+    page, following = page_after(found, lambda item: (item.created_at, item.id), limit, after)
+    return DeploymentList(items=[deployment_view(services, item) for item in page], next_after=following)
 
 
 @router.get("/deployments/{deployment}")
@@ -214,11 +210,11 @@ async def deployment_logs(
     newest = services.logs.next_seq - 1
     if after is not None:
         page = await services.logs.following(after, 5000, wanted, wait_seconds=wait)
-        return LogPage(items=[_line(r.seq, as_line(r), r.level) for r in page.records], next_after=page.reached)
+        return LogPage(items=[line_view(r.seq, as_line(r), r.level) for r in page.records], next_after=page.reached)
     page = await services.logs.last(tail, wanted) if tail else LogRecords(records=(), reached=newest)
-    items = [_line(r.seq, as_line(r), r.level) for r in page.records]
+    items = [line_view(r.seq, as_line(r), r.level) for r in page.records]
     if record is not None and not items and tail:
-        items = [line for line in _kept_lines(record) if _wants(wanted, line)][-tail:]
+        items = [line for line in kept_lines(record) if _wants(wanted, line)][-tail:]
     return LogPage(items=items, next_after=newest)
 
 
@@ -238,65 +234,9 @@ async def deployment_events(
     return EventPage(items=[event_view(event) for event in found], next_after=found[-1].seq if found else after)
 
 
-@router.get("/history")
-async def list_history(
-    services: Context,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: float | None = None,
-) -> HistoryList:
-    """Return deployments that ended, newest first, without their log lines. One that was started again is left out."""
-    records = await services.store.history(limit=limit, before=before)
-    ended = [record for record in records if not _lives_again(services, record)]
-    return HistoryList(items=[_history_view(services, record) for record in ended])
-
-
-@router.get("/history/{deployment}")
-async def show_history(services: Context, deployment: str) -> HistoryView:
-    """Return one ended deployment with its last log lines."""
-    record = await services.store.history_record(deployment)
-    view = _history_view(services, record)
-    return view.model_copy(update={"last_lines": _kept_lines(record)})
-
-
-def _lives_again(services: Services, record: HistoryRecord) -> bool:
-    present = services.registry.find(record.deployment.id)
-    if present is None:
-        return False
-    state = classify(present, services.clock.now()).state
-    return state not in {DeploymentState.STOPPED, DeploymentState.FAILED}
-
-
-def _history_view(services: Services, record: HistoryRecord) -> HistoryView:
-    item = record.deployment
-    return HistoryView(
-        id=item.id,
-        target=item.target,
-        model=item.model,
-        origin=item.origin.value,
-        node=item.placement.node if item.placement else None,
-        ended_at=record.ended_at,
-        reason=record.reason,
-        by=record.by,
-        state=classify(item, services.clock.now()).state,
-    )
-
-
-def _kept_lines(record: HistoryRecord) -> list[LogLineView]:
-    """Return the lines with their levels, which are not stored there."""
-    lines, level = [], Level.INFO
-    for number, line in enumerate(record.last_lines, start=1):
-        level = level_of(line.text, level)
-        lines.append(_line(number, line, level))
-    return lines
-
-
 def _wants(wanted: LogFilter, line: LogLineView) -> bool:
     return (
         SEVERITY[line.level] >= SEVERITY[wanted.level]
         and (wanted.since is None or line.at >= wanted.since)
         and (wanted.found_in is None or wanted.found_in(line.text))
     )
-
-
-def _line(number: int, line: LogLine, level: Level) -> LogLineView:
-    return LogLineView(number=number, at=line.at, stream=line.stream, level=level, text=line.text)

@@ -29,6 +29,9 @@ class EventView(BaseModel):
 class EventList(BaseModel):
     items: list[EventView]
     next_after: int
+    """Ask for what comes later with it."""
+    next_before: int | None
+    """For the next older page; null: there is none."""
 
 
 def event_view(event: Event) -> EventView:
@@ -51,13 +54,18 @@ async def list_events(
     subject: Subject | None = None,
     subject_id: str | None = None,
     after: Cursor = 0,
+    before: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     newest_first: bool = True,
 ) -> EventList:
-    """Return stored events of everything, or of one subject."""
+    """Return stored events of everything, or of one subject, between two numbers."""
     found = await services.store.events(
-        subject=subject, subject_id=subject_id, after=after, limit=limit, newest_first=newest_first
+        subject=subject, subject_id=subject_id, after=after, before=before, limit=limit, newest_first=newest_first
     )
+    oldest = min((event.seq for event in found), default=0)
+    more = newest_first and len(found) == limit and oldest > after + 1
     return EventList(
-        items=[event_view(event) for event in found], next_after=max((event.seq for event in found), default=after)
+        items=[event_view(event) for event in found],
+        next_after=max((event.seq for event in found), default=after),
+        next_before=oldest if more else None,
     )

@@ -20,7 +20,7 @@ from modelgrid.api.logs import LogRecordView, record_view
 from modelgrid.api.metrics import deployment_metrics_view
 from modelgrid.api.nodes import gpu_views, node_view
 from modelgrid.api.overview import overview_view
-from modelgrid.api.targets import placement_row, target_view
+from modelgrid.api.targets import PlacementRow, TargetView, by_target, placement_row, target_view
 from modelgrid.domain.event import Event, Level, Subject
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.log import LogRecord
@@ -30,8 +30,8 @@ from modelgrid.services.stream.wish import DEPLOYMENT
 GAUGE_SECONDS = 1.0
 SETTLE_SECONDS = 0.1
 """What depends on many deployments is computed anew once after a burst of changes."""
-NODES_EVERY = 5
-"""Nodes are sent once in so many looks, since their heartbeat moves all the time."""
+SELDOM = 5
+"""What moves all the time, heartbeats of nodes and rates of deployments, is sent once in so many looks."""
 
 
 class Publisher:
@@ -43,6 +43,8 @@ class Publisher:
         self._known: dict[str, Mapping[str, object]] = {}
         """The rows of each collection that were published, by key, each with the fact it was made of."""
         self._live: dict[DeploymentId, tuple[object, ...]] = {}
+        self._rates: dict[DeploymentId, tuple[str, str]] = {}
+        """What was last shown of the traffic of each deployment."""
         self._dirty: set[str] = set()
         """Targets whose views have changed."""
         self._settling: asyncio.TimerHandle | None = None
@@ -72,14 +74,16 @@ class Publisher:
             self._publish_progress()
             self._publish_keys()
             self._publish_catalog()
-            if looks % NODES_EVERY == 0:
+            if looks % SELDOM == 0:
                 self._publish_nodes()
+                self._publish_rates()
             looks += 1
 
     def _deployment_changed(self, deployment_id: DeploymentId) -> None:
         item = self._services.registry.find(deployment_id)
         if item is None:
             self._live.pop(deployment_id, None)
+            self._rates.pop(deployment_id, None)
             self._hub.publish("deployments", "remove", deployment_id, lambda: None)
             self._targets_changed()
         else:
@@ -126,8 +130,16 @@ class Publisher:
         services, self._settling = self._services, None
         dirty, self._dirty = self._dirty, set()
         targets = {target.name: target for target in services.targets.all()}
-        self._publish_rows("targets", targets, lambda name: target_view(services, targets[name]), dirty)
-        self._publish_rows("placements", targets, lambda name: placement_row(services, targets[name]), dirty)
+        own = by_target(services)
+
+        def view(name: str) -> TargetView:
+            return target_view(services, targets[name], own.get(name, ()))
+
+        def row(name: str) -> PlacementRow:
+            return placement_row(services, targets[name], own.get(name, ()))
+
+        self._publish_rows("targets", targets, view, dirty)
+        self._publish_rows("placements", targets, row, dirty)
 
     def _publish_keys(self) -> None:
         now = self._services.clock.now()
@@ -164,6 +176,18 @@ class Publisher:
                 )
                 self._dirty.add(item.target)
                 self._settle_soon()
+
+    def _publish_rates(self) -> None:
+        """Publish deployments whose traffic differs by what one would see: two digits of it."""
+        services = self._services
+        for item in services.registry.all():
+            flow = services.metrics.flow_of(item.id)
+            shown = (f"{flow.requests_per_second:.2g}", f"{flow.error_ratio or 0:.2g}") if flow else ("", "")
+            if self._rates.get(item.id, ("", "")) != shown:
+                self._rates[item.id] = shown
+                self._hub.publish(
+                    "deployments", "upsert", item.id, partial(deployment_view, services, item), gauge=True
+                )
 
     def _publish_rows(
         self,

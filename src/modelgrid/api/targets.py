@@ -1,12 +1,17 @@
 """Targets and placements: what is desired, and where it landed."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
 from modelgrid.api.preconditions import IfMatch, set_etag
+from modelgrid.decide.classify import classify
 from modelgrid.decide.pending_work import pending_work
+from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.placement import Decision
@@ -114,8 +119,16 @@ def to_request(model: str, body: TargetBody) -> TargetRequest:
     )
 
 
-def target_view(services: Services, target: Target) -> TargetView:
-    own = [item for item in services.registry.all() if item.target == target.name]
+def by_target(services: Services) -> Mapping[str, Sequence[Deployment]]:
+    """Return the deployments of each target, by its name."""
+    found: defaultdict[str, list[Deployment]] = defaultdict(list)
+    for item in services.registry.all():
+        found[item.target].append(item)
+    return found
+
+
+def target_view(services: Services, target: Target, own: Sequence[Deployment]) -> TargetView:
+    """Return what is shown of a target; `own` are its deployments."""
     views = [deployment_view(services, item) for item in own]
     return TargetView(
         name=target.name,
@@ -134,10 +147,15 @@ def target_view(services: Services, target: Target) -> TargetView:
     )
 
 
+def _of_now(services: Services, target: Target) -> TargetView:
+    return target_view(services, target, [item for item in services.registry.all() if item.target == target.name])
+
+
 @router.get("/targets")
 async def list_targets(services: Context) -> TargetList:
     """Return everything that is desired."""
-    return TargetList(items=[target_view(services, target) for target in services.targets.all()])
+    own = by_target(services)
+    return TargetList(items=[target_view(services, item, own.get(item.name, ())) for item in services.targets.all()])
 
 
 @router.post("/targets/preview", dependencies=[DECIDES])
@@ -153,7 +171,7 @@ async def show_target(services: Context, model: str, response: Response) -> Targ
     """Return one target, by its name or an alias of its model. Its ETag is its revision."""
     target = services.targets.get(model)
     set_etag(response, target.revision)
-    return target_view(services, target)
+    return _of_now(services, target)
 
 
 @router.put("/targets/{model:path}", dependencies=[DECIDES])
@@ -169,7 +187,7 @@ async def put_target(
     expected = condition.revision(model, services.targets.revision(model)) if condition else None
     target = await services.targets.ensure(to_request(model, body), by=caller, expected_revision=expected)
     set_etag(response, target.revision)
-    return target_view(services, target)
+    return _of_now(services, target)
 
 
 @router.patch("/targets/{model:path}", dependencies=[DECIDES])
@@ -180,25 +198,27 @@ async def scale_target(
     expected = condition.revision(model, services.targets.revision(model)) if condition else None
     target = await services.targets.scale(model, body.replicas, by=caller, expected_revision=expected)
     set_etag(response, target.revision)
-    return target_view(services, target)
+    return _of_now(services, target)
 
 
 @router.delete("/targets/{model:path}", status_code=202, dependencies=[DECIDES])
 async def delete_target(services: Context, caller: Caller, model: str, condition: IfMatch) -> TargetView:
     """Clear a target; its deployments drain and end after the answer."""
     expected = condition.revision(model, services.targets.revision(model)) if condition else None
-    view = target_view(services, services.targets.get(model))
+    view = _of_now(services, services.targets.get(model))
     await services.targets.remove(model, by=caller, expected_revision=expected)
     return view
 
 
-def placement_row(services: Services, target: Target) -> PlacementRow:
-    """Return where the deployments of a target are."""
-    view = target_view(services, target)
+def placement_row(services: Services, target: Target, own: Sequence[Deployment]) -> PlacementRow:
+    """Return where the deployments of a target are; `own` are these."""
+    now = services.clock.now()
     cells = [
-        PlacementCell(node=item.node, deployment=item.id, gpus=item.gpus, state=item.state)
-        for item in view.deployments
-        if item.node is not None
+        PlacementCell(
+            node=item.placement.node, deployment=item.id, gpus=item.placement.gpus, state=classify(item, now).state
+        )
+        for item in sorted(own, key=lambda item: (item.created_at, item.id))
+        if item.placement is not None
     ]
     return PlacementRow(model=target.model, target=target.name, replicas=target.replicas, cells=cells)
 
@@ -206,4 +226,6 @@ def placement_row(services: Services, target: Target) -> PlacementRow:
 @router.get("/placements")
 async def list_placements(services: Context) -> PlacementList:
     """Return where every target's deployments are, grouped by target."""
-    return PlacementList(items=[placement_row(services, target) for target in services.targets.all()])
+    own = by_target(services)
+    rows = [placement_row(services, item, own.get(item.name, ())) for item in services.targets.all()]
+    return PlacementList(items=rows)

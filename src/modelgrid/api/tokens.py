@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from modelgrid.api.access import LATEST
+from modelgrid.api.access import LATEST, KeyStatus
 from modelgrid.api.context import Caller, Context
+from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.domain.access import AccessToken, Role
 
 router = APIRouter(tags=["access"])
@@ -22,8 +23,7 @@ class TokenView(BaseModel):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
-    """`active`, `expired` or `revoked`."""
+    status: KeyStatus
 
 
 class NewTokenView(TokenView):
@@ -33,6 +33,8 @@ class NewTokenView(TokenView):
 
 class TokenList(BaseModel):
     items: list[TokenView]
+    next_after: str | None
+    """For the next page; null: there is none."""
 
 
 class TokenBody(BaseModel, extra="forbid"):
@@ -60,10 +62,15 @@ def _fields(token: AccessToken, now: float) -> dict[str, Any]:
 
 
 @router.get("/tokens")
-async def list_tokens(services: Context) -> TokenList:
-    """Return all tokens, oldest first."""
+async def list_tokens(
+    services: Context, status: KeyStatus | None = None, limit: MostRows = 5_000, after: MarkText = None
+) -> TokenList:
+    """Return tokens, oldest first; revoked ones, too."""
     now = services.clock.now()
-    return TokenList(items=[TokenView(**_fields(token, now)) for token in services.tokens.all()])
+    views = [TokenView(**_fields(token, now)) for token in services.tokens.all()]
+    fitting = [view for view in views if status in (None, view.status)]
+    page, following = page_after(fitting, lambda view: (view.created_at, view.id), limit, after)
+    return TokenList(items=page, next_after=following)
 
 
 @router.post("/tokens", status_code=201)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelgrid.cli import complete
-from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.options import Json, OfStatus, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, print_json, say, status
+from modelgrid.cli.pages import every
 from modelgrid.cli.tables import Column, table
 from modelgrid.domain.errors import InvalidInput
 
@@ -35,10 +36,13 @@ def register_access(noun: typer.Typer) -> None:
     noun.add_typer(users, name="user")
 
 
-def list_keys(context: typer.Context, as_json: Json = False) -> None:
+def list_keys(context: typer.Context, status_word: OfStatus = None, as_json: Json = False) -> None:
     """List API keys."""
     with session_of(context).client() as client:
-        items = client.list_api_keys()["items"]
+        items = every(
+            lambda after: client.list_api_keys(status=status_word.value if status_word else None, after=after),
+            lambda page: page["items"],
+        )
     if as_json:
         print_json({"items": items})
         return

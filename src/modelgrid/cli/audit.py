@@ -24,6 +24,8 @@ def audit(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="No more entries than this.")] = 50,
     who: Annotated[str, typer.Option(help="Only what this caller did.")] = "",
+    action: Annotated[str, typer.Option(help="Only this action.")] = "",
+    before: Annotated[int | None, typer.Option(min=1, help="Only entries with a lower number.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Check that nobody changed the log.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -32,7 +34,7 @@ def audit(
         _verify(context, as_json=as_json)
         return
     with session_of(context).client() as client:
-        answer = client.list_audit(limit=limit, who=who or None)
+        answer = client.list_audit(limit=limit, who=who or None, action=action or None, before=before)
     if as_json:
         print_json(answer)
         return
@@ -48,7 +50,10 @@ def audit(
         ]
         for item in answer["items"]
     )
-    table(_COLUMNS, rows, empty="Nothing has been recorded yet.")
+    asked = who or action or before
+    table(_COLUMNS, rows, empty="No entry is like that." if asked else "Nothing has been recorded yet.")
+    if answer["next_before"]:
+        say(f"Older ones: modelgrid config audit --before {answer['next_before']}", "dim")
 
 
 def _verify(context: typer.Context, *, as_json: bool) -> None:

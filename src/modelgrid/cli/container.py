@@ -10,7 +10,7 @@ from modelgrid.cli import complete
 from modelgrid.cli.decision import show_decision
 from modelgrid.cli.fleet import ps
 from modelgrid.cli.logs import attach, events, logs
-from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.options import Json, OfModel, OfOrigin, OnNode, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, clean_line, fail, print_json, say, short, show, status
 from modelgrid.cli.tables import NOTHING, Column, facts, heading, table
 from modelgrid.cli.watch import wait_for_state, wait_until_gone
@@ -164,6 +164,12 @@ def history(
     context: typer.Context,
     deployment: Annotated[str | None, typer.Argument(help="One that ended, to see its last lines.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, newest first.")] = 50,
+    before: Annotated[
+        str | None, typer.Option(help="Only older ones: `next_before` of an answer with --json.", show_default=False)
+    ] = None,
+    model: OfModel = None,
+    node: OnNode = None,
+    origin: OfOrigin = None,
     as_json: Json = False,
 ) -> None:
     """List deployments that ended, with the reason; or show the last lines of one."""
@@ -177,9 +183,12 @@ def history(
             for line in record["last_lines"]:
                 show(clean_line(line["text"]))
             return
-        items = client.list_history(limit=limit)["items"]
+        page = client.list_history(
+            limit=limit, before=before, model=model, node=node, origin=origin.value if origin else None
+        )
+    items = page["items"]
     if as_json:
-        print_json({"items": items})
+        print_json(page)
         return
     columns = (
         Column("deployment"),
@@ -195,5 +204,9 @@ def history(
             [i["id"], i["model"], i["node"] or NOTHING, f"{ago(i['ended_at'])} ago", i["by"] or NOTHING, i["reason"]]
             for i in items
         ),
-        empty="Nothing has ended yet. What runs: modelgrid ps",
+        empty="No deployment that ended is like that."
+        if before or model or node or origin
+        else "Nothing has ended yet. What runs: modelgrid ps",
     )
+    if page["next_before"]:
+        say(f"Older ones: modelgrid container history --before '{page['next_before']}'", "dim")

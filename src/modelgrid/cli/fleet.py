@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelgrid.cli.options import Json, session_of, verbs
+from modelgrid.cli.options import Json, OfModel, OfOrigin, OnNode, session_of, verbs
 from modelgrid.cli.output import ago, counted, paragraph, print_json, say, status
+from modelgrid.cli.pages import every
 from modelgrid.cli.tables import NOTHING, Column, facts, table
+from modelgrid.domain.deployment import DeploymentState
 
 if TYPE_CHECKING:
     from modelgrid.client.views import DeploymentView
@@ -63,7 +65,9 @@ _COLUMNS = (
     Column("state"),
     Column("node", drop=4),
     Column("gpus", drop=1),
-    Column("port", drop=5),
+    Column("port", drop=7),
+    Column("req/s", drop=5, right=True),
+    Column("errors", drop=6, right=True),
     Column("age"),
     Column("why", drop=3, below=True),
 )
@@ -72,25 +76,44 @@ _COLUMNS = (
 def ps(
     context: typer.Context,
     show_all: Annotated[bool, typer.Option("--all", "-a", help="Show stopped ones too; --json always does.")] = False,
+    state: Annotated[
+        list[DeploymentState] | None, typer.Option(help="Only in this state; repeat for more.", show_default=False)
+    ] = None,
+    model: OfModel = None,
+    node: OnNode = None,
+    origin: OfOrigin = None,
     as_json: Json = False,
 ) -> None:
     """List deployments."""
     with session_of(context).client() as client:
-        items = client.list_deployments()["items"]
+        items = every(
+            lambda after: client.list_deployments(
+                state=[each.value for each in state] if state else None,
+                model=model,
+                node=node,
+                origin=origin.value if origin else None,
+                after=after,
+            ),
+            lambda page: page["items"],
+        )
     if as_json:
         print_json({"items": items})
         return
-    shown = [item for item in items if show_all or item["state"] != "stopped"]
+    shown = [item for item in items if show_all or state or item["state"] != "stopped"]
     hidden = len(items) - len(shown)
-    table(
-        _COLUMNS,
-        (_row(item) for item in shown),
-        empty="Nothing runs."
-        if hidden
-        else "Nothing is deployed. Deploy a model with: modelgrid run MODEL   (modelgrid model list shows them)",
-    )
+    empty = "Nothing is deployed. Deploy a model with: modelgrid run MODEL   (modelgrid model list shows them)"
+    if hidden:
+        empty = "Nothing runs."
+    elif state or model or node or origin:
+        empty = "No deployment is like that. All of them: modelgrid ps --all"
+    table(_COLUMNS, (_row(item) for item in shown), empty=empty)
     if hidden:
         say(f"{hidden} stopped; see them with: modelgrid ps --all", "dim")
+
+
+def _rate(per_second: float | None) -> str:
+    """Return a rate with three digits; `—` for unknown, `0` for none."""
+    return NOTHING if per_second is None else f"{per_second:.3g}" if per_second < 1_000 else f"{per_second:,.0f}"
 
 
 def _row(item: "DeploymentView") -> list[object]:
@@ -104,6 +127,8 @@ def _row(item: "DeploymentView") -> list[object]:
         item["node"] or NOTHING,
         f"{gpus} (simulated)" if item["simulated"] and item["gpus"] else gpus,
         item["port"] or NOTHING,
+        _rate(item["requests_per_second"]),
+        NOTHING if item["error_ratio"] is None else f"{item['error_ratio']:.1%}",
         ago(item["created_at"]),
         why,
     ]

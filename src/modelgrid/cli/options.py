@@ -7,6 +7,7 @@ They are declared on each command and group, not moved about in `sys.argv`: only
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from enum import StrEnum
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,19 @@ from typing import Annotated, Any
 import typer
 
 from modelgrid.cli.session import Session
+from modelgrid.domain.target import Origin
 
+
+class CredentialStatus(StrEnum):
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+OfModel = Annotated[str | None, typer.Option("--model", help="Only of this model, by its id or its target's name.")]
+OnNode = Annotated[str | None, typer.Option("--node", help="Only on this node.")]
+OfOrigin = Annotated[Origin | None, typer.Option("--origin", help="Only what was created so.")]
+OfStatus = Annotated[CredentialStatus | None, typer.Option("--status", help="Only with this status.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 EPILOG = "--config, --state-dir, --url and --token, described by `modelgrid --help`, may stand here too."

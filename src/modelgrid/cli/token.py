@@ -8,8 +8,9 @@ import typer
 
 from modelgrid.cli import complete
 from modelgrid.cli.access import confirm_revoking
-from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.options import Json, OfStatus, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, print_json, say, status
+from modelgrid.cli.pages import every
 from modelgrid.cli.tables import Column, table
 from modelgrid.domain.access import Role
 
@@ -35,10 +36,13 @@ def register_token(noun: typer.Typer) -> None:
     noun.add_typer(tokens, name="token")
 
 
-def list_tokens(context: typer.Context, as_json: Json = False) -> None:
+def list_tokens(context: typer.Context, status_word: OfStatus = None, as_json: Json = False) -> None:
     """List tokens."""
     with session_of(context).client() as client:
-        items = client.list_tokens()["items"]
+        items = every(
+            lambda after: client.list_tokens(status=status_word.value if status_word else None, after=after),
+            lambda page: page["items"],
+        )
     if as_json:
         print_json({"items": items})
         return

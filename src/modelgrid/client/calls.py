@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         NewTokenView,
         NodeList,
         NodeView,
+        Origin,
         Overview,
         OwnPasswordBody,
         PasswordBody,
@@ -215,9 +216,17 @@ class Calls(Transport):
         *,
         state: list[DeploymentState] | None = None,
         model: str | None = None,
+        node: str | None = None,
+        origin: Origin | None = None,
+        limit: int | None = None,
+        after: str | None = None,
     ) -> DeploymentList:
-        """Return the deployments, oldest first; with `state` or `model` only those."""
-        answer: DeploymentList = self._json("GET", "/deployments", query={"state": state, "model": model})
+        """Return the deployments, oldest first; with filters those that fit all of them."""
+        answer: DeploymentList = self._json(
+            "GET",
+            "/deployments",
+            query={"state": state, "model": model, "node": node, "origin": origin, "limit": limit, "after": after},
+        )
         return answer
 
     def show_deployment(self, deployment: str) -> DeploymentDetail:
@@ -266,10 +275,22 @@ class Calls(Transport):
         )
         return answer
 
-    def list_history(self, *, limit: int | None = None, before: float | None = None) -> HistoryList:
+    def list_history(
+        self,
+        *,
+        limit: int | None = None,
+        before: str | None = None,
+        model: str | None = None,
+        node: str | None = None,
+        origin: Origin | None = None,
+    ) -> HistoryList:
         """Return deployments that ended, newest first, without their log lines. One that was started again is left out.
         """
-        answer: HistoryList = self._json("GET", "/history", query={"limit": limit, "before": before})
+        answer: HistoryList = self._json(
+            "GET",
+            "/history",
+            query={"limit": limit, "before": before, "model": model, "node": node, "origin": origin},
+        )
         return answer
 
     def show_history(self, deployment: str) -> HistoryView:
@@ -283,10 +304,11 @@ class Calls(Transport):
         subject: Subject | None = None,
         subject_id: str | None = None,
         after: int | None = None,
+        before: int | None = None,
         limit: int | None = None,
         newest_first: bool | None = None,
     ) -> EventList:
-        """Return stored events of everything, or of one subject."""
+        """Return stored events of everything, or of one subject, between two numbers."""
         answer: EventList = self._json(
             "GET",
             "/timeline",
@@ -294,6 +316,7 @@ class Calls(Transport):
                 "subject": subject,
                 "subject_id": subject_id,
                 "after": after,
+                "before": before,
                 "limit": limit,
                 "newest_first": newest_first,
             },
@@ -407,9 +430,15 @@ class Calls(Transport):
         answer: DeployedList = self._json("GET", "/models")
         return answer
 
-    def list_api_keys(self) -> ApiKeyList:
-        """Return all API keys, revoked ones too, without their secrets."""
-        answer: ApiKeyList = self._json("GET", "/apikeys")
+    def list_api_keys(
+        self,
+        *,
+        status: Literal["active", "expired", "revoked"] | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> ApiKeyList:
+        """Return API keys, oldest first, without their secrets; revoked ones, too."""
+        answer: ApiKeyList = self._json("GET", "/apikeys", query={"status": status, "limit": limit, "after": after})
         return answer
 
     def generate_api_key(self, body: ApiKeyBody) -> NewApiKey:
@@ -462,9 +491,15 @@ class Calls(Transport):
         """End anybody's session: its next call is refused, its streams close."""
         self._do("DELETE", f"/sessions/{part(session)}")
 
-    def list_tokens(self) -> TokenList:
-        """Return all tokens, oldest first."""
-        answer: TokenList = self._json("GET", "/tokens")
+    def list_tokens(
+        self,
+        *,
+        status: Literal["active", "expired", "revoked"] | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> TokenList:
+        """Return tokens, oldest first; revoked ones, too."""
+        answer: TokenList = self._json("GET", "/tokens", query={"status": status, "limit": limit, "after": after})
         return answer
 
     def generate_token(self, body: TokenBody) -> NewTokenView:

@@ -17,6 +17,7 @@ class ApiKeyBody(TypedDict):
 
 class ApiKeyList(TypedDict):
     items: list[ApiKeyView]
+    next_after: str | None
 
 
 class ApiKeyView(TypedDict):
@@ -27,7 +28,7 @@ class ApiKeyView(TypedDict):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
+    status: Literal["active", "expired", "revoked"]
     scope: str
 
 
@@ -267,6 +268,8 @@ class DeploymentDetail(TypedDict):
     phase: str
     pull: PullProgress | None
     trouble: str
+    requests_per_second: float | None
+    error_ratio: float | None
     spec: EngineSpec
     decision: Decision | None
     failures: list[Failure]
@@ -274,6 +277,7 @@ class DeploymentDetail(TypedDict):
 
 class DeploymentList(TypedDict):
     items: list[DeploymentView]
+    next_after: str | None
 
 
 class DeploymentMetrics(TypedDict):
@@ -325,6 +329,8 @@ class DeploymentView(TypedDict):
     phase: str
     pull: PullProgress | None
     trouble: str
+    requests_per_second: float | None
+    error_ratio: float | None
 
 
 class Diagnosis(TypedDict):
@@ -410,6 +416,7 @@ class ErrorView(TypedDict):
 class EventList(TypedDict):
     items: list[EventView]
     next_after: int
+    next_before: int | None
 
 
 class EventPage(TypedDict):
@@ -519,6 +526,7 @@ class HistogramView(TypedDict):
 
 class HistoryList(TypedDict):
     items: list[HistoryView]
+    next_before: str | None
 
 
 class HistoryView(TypedDict):
@@ -660,7 +668,7 @@ class NewApiKey(TypedDict):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
+    status: Literal["active", "expired", "revoked"]
     scope: str
     secret: str
 
@@ -675,7 +683,7 @@ class NewTokenView(TypedDict):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
+    status: Literal["active", "expired", "revoked"]
     secret: str
 
 
@@ -709,6 +717,9 @@ class NodeView(TypedDict):
     simulated: bool
     inventory_stale: bool
     problem: str
+
+
+Origin = Literal["config", "catalog", "api"]
 
 
 class Overview(TypedDict):
@@ -938,6 +949,7 @@ class TokenBody(TypedDict):
 
 class TokenList(TypedDict):
     items: list[TokenView]
+    next_after: str | None
 
 
 class TokenView(TypedDict):
@@ -950,7 +962,7 @@ class TokenView(TypedDict):
     expires_at: float | None
     last_used_at: float | None
     revoked_at: float | None
-    status: str
+    status: Literal["active", "expired", "revoked"]
 
 
 class Verdict(TypedDict):

@@ -56,7 +56,7 @@ class Store(Protocol):
         """Keep a record of a deployment that stopped and still has its row. Replaces its earlier record."""
         ...
 
-    async def history(self, *, limit: int = 100, before: float | None = None) -> tuple[HistoryRecord, ...]:
+    async def history(self, *, limit: int = 100, before: tuple[float, str] | None = None) -> tuple[HistoryRecord, ...]:
         """Newest first, without `last_lines` (those come with `history_record`)."""
         ...
 
@@ -85,10 +85,12 @@ class Store(Protocol):
         subject: Subject | None = None,
         subject_id: str | None = None,
         after: int = 0,
+        before: int | None = None,
         limit: int = 500,
         newest_first: bool = False,
     ) -> tuple[Event, ...]:
-        """Events with `seq > after`. With `newest_first` the latest ones, newest first."""
+        """Events with `seq > after`, and `seq < before` when that is given; with `newest_first` the latest ones, newest
+        first."""
         ...
 
     # API keys

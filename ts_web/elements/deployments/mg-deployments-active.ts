@@ -4,7 +4,7 @@ import { state, type DeploymentView } from '../../appstate.ts';
 import '../../kit/badge.ts';
 import '../../kit/copy.ts';
 import { MgElement } from '../../kit/element.ts';
-import { UNKNOWN } from '../../kit/format.ts';
+import { number, ratio, UNKNOWN } from '../../kit/format.ts';
 import '../../kit/menu.ts';
 import '../../kit/stack.ts';
 import '../../kit/states.ts';
@@ -90,6 +90,8 @@ export class MgDeploymentsActive extends MgElement {
       optional: true,
     },
     { id: 'port', label: 'Port', numeric: true, cell: (one) => one.port ?? UNKNOWN, sort: (one) => one.port },
+    { id: 'rate', label: 'Requests/s', numeric: true, nowrap: true, cell: (one) => number(one.requests_per_second), sort: (one) => one.requests_per_second },
+    { id: 'errors', label: 'Errors', numeric: true, nowrap: true, cell: (one) => ratio(one.error_ratio), sort: (one) => one.error_ratio },
     {
       id: 'up',
       label: 'Uptime',

@@ -45,9 +45,17 @@ def _insert(db: Connection, fact: Event) -> int:
 
 
 def find(
-    db: Connection, subject: Subject | None, subject_id: str | None, after: int, limit: int, newest_first: bool
+    db: Connection,
+    subject: Subject | None,
+    subject_id: str | None,
+    after: int,
+    before: int | None,
+    limit: int,
+    newest_first: bool,
 ) -> tuple[Event, ...]:
     statement = select(events.c.seq, events.c.body).where(events.c.seq > after).limit(limit)
+    if before is not None:
+        statement = statement.where(events.c.seq < before)
     if subject is not None:
         statement = statement.where(events.c.subject == subject.value)
     if subject_id is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, literal, select, tuple_
 
 from modelgrid.adapters.store_sql import events
 from modelgrid.adapters.store_sql.codec import Decoder, encode
@@ -30,10 +30,11 @@ def exists(db: Connection, deployment_id: str) -> bool:
     return db.execute(select(history.c.ended_at).where(history.c.deployment_id == deployment_id)).first() is not None
 
 
-def newest(db: Connection, limit: int, before: float | None) -> tuple[HistoryRecord, ...]:
+def newest(db: Connection, limit: int, before: tuple[float, str] | None) -> tuple[HistoryRecord, ...]:
     statement = select(history.c.body).order_by(history.c.ended_at.desc(), history.c.deployment_id.desc()).limit(limit)
     if before is not None:
-        statement = statement.where(history.c.ended_at < before)
+        place = tuple_(history.c.ended_at, history.c.deployment_id)
+        statement = statement.where(place < tuple_(*map(literal, before)))
     return tuple(_decode(row.body) for row in db.execute(statement))
 
 

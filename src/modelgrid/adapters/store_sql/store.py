@@ -84,7 +84,7 @@ class SqlStore(Store):
     async def put_history(self, record: HistoryRecord) -> None:
         await self._database.write(history.put, record)
 
-    async def history(self, *, limit: int = 100, before: float | None = None) -> tuple[HistoryRecord, ...]:
+    async def history(self, *, limit: int = 100, before: tuple[float, str] | None = None) -> tuple[HistoryRecord, ...]:
         return await self._database.read(history.newest, limit, before)
 
     async def history_record(self, deployment_id: str) -> HistoryRecord:
@@ -106,10 +106,11 @@ class SqlStore(Store):
         subject: Subject | None = None,
         subject_id: str | None = None,
         after: int = 0,
+        before: int | None = None,
         limit: int = 500,
         newest_first: bool = False,
     ) -> tuple[Event, ...]:
-        return await self._database.read(timeline.find, subject, subject_id, after, limit, newest_first)
+        return await self._database.read(timeline.find, subject, subject_id, after, before, limit, newest_first)
 
     # API keys
     async def api_keys(self) -> tuple[ApiKey, ...]:

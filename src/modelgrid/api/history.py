@@ -1,0 +1,125 @@
+"""What is left of deployments that ended."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from modelgrid.api.context import Context, Services
+from modelgrid.api.paging import MarkText, mark_text, parse_mark
+from modelgrid.decide.classify import classify
+from modelgrid.decide.log_level import level_of
+from modelgrid.domain.deployment import DeploymentState
+from modelgrid.domain.engine import LogLine
+from modelgrid.domain.event import Level
+from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.target import Origin
+
+router = APIRouter(tags=["deployments"])
+
+SCANNED = 200
+"""Records read at once while a filter looks for those it wants."""
+
+
+class LogLineView(BaseModel):
+    number: int
+    """Rises from line to line."""
+    at: float
+    stream: str
+    level: Level
+    text: str
+
+
+class HistoryView(BaseModel):
+    id: str
+    target: str
+    model: str
+    origin: str
+    node: str | None
+    ended_at: float
+    reason: str
+    by: str
+    state: DeploymentState
+    last_lines: list[LogLineView] = []
+
+
+class HistoryList(BaseModel):
+    items: list[HistoryView]
+    next_before: str | None
+    """For the next older page; null: there is none."""
+
+
+@router.get("/history")
+async def list_history(
+    services: Context,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: MarkText = None,
+    model: str | None = None,
+    node: str | None = None,
+    origin: Origin | None = None,
+) -> HistoryList:
+    """Return deployments that ended, newest first, without their log lines. One that was started again is left out."""
+    views: list[HistoryView] = []
+    async for record in _records(services, before):
+        item = record.deployment
+        place = item.placement.node if item.placement else None
+        fits = model in (None, item.model, item.target) and node in (None, place) and origin in (None, item.origin)
+        if not fits or _lives_again(services, record):
+            continue
+        if len(views) == limit:
+            return HistoryList(items=views, next_before=mark_text((views[-1].ended_at, views[-1].id)))
+        views.append(history_view(services, record))
+    return HistoryList(items=views, next_before=None)
+
+
+@router.get("/history/{deployment}")
+async def show_history(services: Context, deployment: str) -> HistoryView:
+    """Return one ended deployment with its last log lines."""
+    record = await services.store.history_record(deployment)
+    view = history_view(services, record)
+    return view.model_copy(update={"last_lines": kept_lines(record)})
+
+
+async def _records(services: Services, before: str | None) -> AsyncIterator[HistoryRecord]:
+    mark = parse_mark(before, "before") if before is not None else None
+    while page := await services.store.history(limit=SCANNED, before=mark):
+        for record in page:
+            yield record
+        mark = (page[-1].ended_at, page[-1].deployment.id)
+
+
+def history_view(services: Services, record: HistoryRecord) -> HistoryView:
+    item = record.deployment
+    return HistoryView(
+        id=item.id,
+        target=item.target,
+        model=item.model,
+        origin=item.origin.value,
+        node=item.placement.node if item.placement else None,
+        ended_at=record.ended_at,
+        reason=record.reason,
+        by=record.by,
+        state=classify(item, services.clock.now()).state,
+    )
+
+
+def kept_lines(record: HistoryRecord) -> list[LogLineView]:
+    """Return the lines with their levels, which are not stored there."""
+    lines, level = [], Level.INFO
+    for number, line in enumerate(record.last_lines, start=1):
+        level = level_of(line.text, level)
+        lines.append(line_view(number, line, level))
+    return lines
+
+
+def line_view(number: int, line: LogLine, level: Level) -> LogLineView:
+    return LogLineView(number=number, at=line.at, stream=line.stream, level=level, text=line.text)
+
+
+def _lives_again(services: Services, record: HistoryRecord) -> bool:
+    present = services.registry.find(record.deployment.id)
+    if present is None:
+        return False
+    state = classify(present, services.clock.now()).state
+    return state not in {DeploymentState.STOPPED, DeploymentState.FAILED}
