@@ -70,7 +70,13 @@ def test_into_a_pipe_it_is_plain(place, capsys, deployed, verb):
 def test_ps_into_a_pipe_has_every_column_whole(place, capsys, deployed):
     said = place.here(capsys, "ps")
     heading, row = (line for line in said.out.splitlines() if line.startswith(("DEPLOYMENT", deployed)))
-    assert heading.split() == "DEPLOYMENT MODEL STATE NODE GPUS PORT REQ/S ERRORS AGE WHY".split()
+    assert heading.split() == [
+        *("DEPLOYMENT", "MODEL", "STATE", "NODE", "GPUS", "PORT"),
+        "REQ/S",
+        "ERRORS",
+        "AGE",
+        "WHY",
+    ]
     place_and_port = r"gpu-host-a +nvidia-\d \(simulated\) +\d+"
     assert re.search(rf"{deployed} +{SMALL} +● running +{place_and_port} +[\d.]+ +\S+ +\S+$", row)
 
