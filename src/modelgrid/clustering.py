@@ -1,6 +1,5 @@
 """One node's part in its cluster, put together by its role. Alone, a node is its own control plane."""
 
-import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.cluster.advertise import advertised_host
 from modelgrid.services.cluster.agent import NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.intake import Intake
@@ -300,19 +300,6 @@ class NotJoined(Alone):
     """A worker without a control plane: it keeps what it has, and decides nothing."""
 
     decides = False
-
-
-def advertised_host(config: Config, towards: str = "") -> str:
-    """Return the name or address under which others reach this node: as configured, or the one it listens on, or the
-    one it has towards `towards` (a host)."""
-    if config.cluster.advertise_url:
-        return urlsplit(config.cluster.advertise_url).hostname or ""
-    host = config.cluster_host
-    if host not in {"0.0.0.0", "::", ""}:  # noqa: S104  compared, not bound
-        return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((towards or "192.0.2.1", 9))  # sends nothing: it only chooses an address
-        return str(probe.getsockname()[0])
 
 
 def _reachable(routing: SharedRouting, membership: Membership) -> SharedRouting:

@@ -25,7 +25,6 @@ from modelgrid.api.publisher import Publisher
 from modelgrid.appliers import Live, as_listening, check_files, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
-from modelgrid.clustering import advertised_host
 from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
@@ -39,6 +38,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.cluster.advertise import advertised_host
 from modelgrid.services.cluster.joining import JoinService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
@@ -232,6 +232,8 @@ def _services(
             state_dir=base.arguments.state_dir,
             name=assembly.local.name,
             clock=base.clock,
+            registry=assembly.registry,
+            targets=assembly.targets,
             host_towards=lambda url: advertised_host(base.config, urlsplit(url).hostname or ""),
             configure=configure,
             restart=restarted,

@@ -98,6 +98,7 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         name = await members.authenticate(_bearer(request))
         epoch, sequence = _numbers(request, "epoch", "sequence")
         found = await control.orders.newer(name, epoch, sequence, wait_seconds=HOLD_SECONDS)
+        await members.authenticate(_bearer(request))  # it may have left meanwhile
         return _json(found) if found is not None else Response(status_code=NO_NEWS)
 
     async def routing(request: Request) -> Response:

@@ -74,7 +74,7 @@ async def show_cluster(services: Context) -> ClusterView:
     config = services.config
     problem = contact.problem if contact else ""
     if config.cluster.role is NodeRole.WORKER and contact is None:
-        problem = "This worker has not joined a control plane yet: `modelgrid cluster join URL --token …`."
+        problem = "This worker has not joined a control plane yet: `modelgrid cluster join URL INVITATION`."
     return ClusterView(
         node=services.node_name,
         role=config.cluster.role,
@@ -94,7 +94,7 @@ async def invite_node(services: Context, caller: Caller) -> JoinSnippet:
         raise _no_control_plane(services)
     made = await control.members.invite(by=caller)
     url, token = services.cluster_url, str(made.invitation)
-    command = f"modelgrid cluster join {url} --token {token}"
+    command = f"modelgrid cluster join {url} {token}"
     section = {"role": NodeRole.WORKER.value, "controlPlaneUrl": url}
     return JoinSnippet(
         token=token,

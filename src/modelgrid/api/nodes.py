@@ -31,9 +31,16 @@ class NodeView(BaseModel):
     memory_total_bytes: int
     memory_available_bytes: int
     runtimes: tuple[str, ...]
+    labels: dict[str, str]
+    version: str
     simulated: bool
     inventory_stale: bool
     problem: str
+    """Why nothing is placed there, or why its inventory may be old; empty when all is well."""
+    note: str
+    """What is to be mended in time, such as a version that is behind."""
+    connections: int
+    """Open connections of clients to its gateways, as it said last."""
 
 
 class NodeList(BaseModel):
@@ -67,8 +74,12 @@ class DriverList(BaseModel):
     items: list[DriverReport]
 
 
-def node_view(node: Node) -> NodeView:
+def node_view(services: Services, node: Node) -> NodeView:
     """Return what is shown of a node."""
+    control, own = services.control, node.name == services.node_name
+    load = control.load_of(node.name).connections if control is not None and not own else 0
+    if own:
+        load = sum(report.connections for report in services.gateways())
     gpus = node.inventory.gpus
     return NodeView(
         name=node.name,
@@ -84,9 +95,13 @@ def node_view(node: Node) -> NodeView:
         memory_total_bytes=node.memory_total_bytes,
         memory_available_bytes=node.memory_available_bytes,
         runtimes=node.runtimes,
+        labels=dict(node.labels),
+        version=node.version,
         simulated=any(gpu.simulated for gpu in gpus) or node.runtimes == ("simulated",),
         inventory_stale=node.inventory.stale,
-        problem=node.inventory.problem,
+        problem=node.problem or node.inventory.problem,
+        note=control.note_of(node.name) if control is not None else "",
+        connections=load,
     )
 
 
@@ -100,7 +115,7 @@ def find_node(services: Services, name: str) -> Node:
 @router.get("/nodes")
 async def list_nodes(services: Context) -> NodeList:
     """Return the nodes with what they have and how they are."""
-    return NodeList(items=[node_view(node) for node in services.nodes()])
+    return NodeList(items=[node_view(services, node) for node in services.nodes()])
 
 
 @router.get("/nodes/{name}")
@@ -108,7 +123,7 @@ async def show_node(services: Context, name: str, response: Response) -> NodeVie
     """Return one node. Its ETag names its status, which is what can be changed."""
     node = find_node(services, name)
     set_etag(response, node.status.value)
-    return node_view(node)
+    return node_view(services, node)
 
 
 @router.post("/nodes/{name}/{action}", dependencies=[DECIDES])
@@ -125,7 +140,7 @@ async def act_on_node(
     status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
     await services.node_status.set(name, status, by=caller, expected=condition.etags if condition else None)
     set_etag(response, status.value)
-    return node_view(find_node(services, name))
+    return node_view(services, find_node(services, name))
 
 
 def gpu_views(services: Services) -> list[GpuView]:

@@ -148,7 +148,7 @@ class Publisher:
 
     def _publish_nodes(self) -> None:
         nodes = {str(node.name): node for node in self._services.nodes()}
-        self._publish_rows("nodes", nodes, lambda name: node_view(nodes[name]), nodes.keys())
+        self._publish_rows("nodes", nodes, lambda name: node_view(self._services, nodes[name]), nodes.keys())
 
     def _publish_gpus(self) -> None:
         if self._hub.heard("gpus"):

@@ -24,6 +24,7 @@ COMMANDS = {
     "doctor": ("doctor", "Make every check an operator would make, with the fix."),
     "container": ("container", "Show, start, stop, restart, remove and follow deployments."),
     "model": ("model", "The catalog of models that can be deployed."),
+    "cluster": ("cluster", "Nodes, what is desired of them, and how they come and go."),
     "gpu": ("gpu", "GPUs and their drivers."),
     "config": ("config", "Configuration, API keys, tokens and users."),
     "service": ("service", "The daemon as a systemd service."),

@@ -61,6 +61,8 @@ STATE_STYLES = {
     "warning": ("▲", "yellow"),
     "draining": ("◇", "magenta"),
     "cordoned": ("◇", "magenta"),
+    "suspect": ("▲", "yellow"),
+    "lost": ("✕", "red"),
     "stopping": ("◇", "magenta"),
     "stopped": ("○", "dim"),
     "revoked": ("○", "dim"),

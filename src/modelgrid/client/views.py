@@ -714,9 +714,13 @@ class NodeView(TypedDict):
     memory_total_bytes: int
     memory_available_bytes: int
     runtimes: list[str]
+    labels: dict[str, str]
+    version: str
     simulated: bool
     inventory_stale: bool
     problem: str
+    note: str
+    connections: int
 
 
 Origin = Literal["config", "catalog", "api"]

@@ -54,6 +54,12 @@ class Forbidden(ModelGridError):
     status = 403
 
 
+class InvitationRefused(Forbidden):
+    """The node that wants to join was not invited (any more), or asked somebody else than who invited it."""
+
+    code = "invitation_refused"
+
+
 class PasswordChangeRequired(Forbidden):
     """The session was opened with a one-time password, which has to be changed before anything else."""
 

@@ -9,6 +9,7 @@ import structlog
 from modelgrid.config.model import Config, ContainerConfig
 from modelgrid.decide.launch import check_launchable
 from modelgrid.decide.spec_rules import check_constraints, check_name, check_spec
+from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, InvalidInput, ModelGridError, NotFound
 from modelgrid.domain.event import Subject
 from modelgrid.domain.ids import GpuId, ModelId, NodeName
@@ -179,6 +180,24 @@ class TargetService:
             return None
         grown = replace(present, replicas=present.replicas + brought, updated_at=self._clock.now())
         return await self._save(grown, "scaled", f"{brought} more came with a node that joined", "", None)
+
+    async def take_back(self, deployments: Sequence[Deployment]) -> None:
+        """Desire what runs here: the node leaves its cluster, and nobody else desires it of this node any more."""
+        now = self._clock.now()
+        for name in sorted({item.target for item in deployments if item.intent is not Intent.REMOVE}):
+            mine = [item for item in deployments if item.target == name and item.intent is not Intent.REMOVE]
+            if name not in self._targets:
+                one = mine[0]
+                target = Target(
+                    name=name,
+                    model=one.model,
+                    replicas=len(mine),
+                    origin=Origin.API,
+                    spec=one.spec,
+                    created_at=now,
+                    updated_at=now,
+                )
+                await self._save(target, "taken_back", f"{len(mine)} × {one.model}, which run here", "", 0)
 
     async def withdrawn_by(self, node: NodeName, still_wanted: Collection[str]) -> None:
         """Delete targets that another node's config.json asked for and does not any more."""

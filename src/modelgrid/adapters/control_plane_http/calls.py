@@ -5,10 +5,22 @@ import errno
 import httpx
 import msgspec
 
-from modelgrid.domain.errors import Conflict, ControlPlaneUnreachable, InvalidInput, ModelGridError, Unauthenticated
+from modelgrid.domain.errors import (
+    Conflict,
+    ControlPlaneUnreachable,
+    InvalidInput,
+    InvitationRefused,
+    ModelGridError,
+    Unauthenticated,
+)
 
 PREFIX = "/v1/_cluster"
-_ERRORS: dict[int, type[ModelGridError]] = {401: Unauthenticated, 409: Conflict, 422: InvalidInput}
+_ERRORS: dict[int, type[ModelGridError]] = {
+    401: Unauthenticated,
+    403: InvitationRefused,
+    409: Conflict,
+    422: InvalidInput,
+}
 
 
 class _Error(msgspec.Struct):

@@ -27,7 +27,7 @@ class JoinAnswer:
 async def join(url: str, token: str, request: JoinRequest) -> JoinAnswer:
     """Join the control plane at `url`. The invitation's secret is sent to the one that made it, and to nobody else.
 
-    Raises `InvalidInput`, `ControlPlaneUnreachable`, `Unauthenticated` (impostor; or the invitation is not good) and
+    Raises `InvalidInput`, `ControlPlaneUnreachable`, `InvitationRefused` (impostor; or the invitation is not good) and
     `Conflict` (the node cannot be taken in as it is)."""
     invitation = parse_invitation(token)
     certificate = await certificate_at(url, invitation.fingerprint)

@@ -5,7 +5,7 @@ import ssl
 from hashlib import sha256
 from urllib.parse import urlsplit
 
-from modelgrid.domain.errors import ControlPlaneUnreachable, InvalidInput, Unauthenticated
+from modelgrid.domain.errors import ControlPlaneUnreachable, InvalidInput, InvitationRefused
 
 HANDSHAKE_SECONDS = 10.0
 
@@ -30,7 +30,7 @@ def fingerprint_of(certificate: str) -> str:
 async def certificate_at(url: str, fingerprint: str) -> str:
     """Return the certificate (PEM) that answers at `url` when its fingerprint is the one expected. Nothing is sent.
 
-    Raises `InvalidInput` for a URL that is not `https://host:port`, `ControlPlaneUnreachable`, and `Unauthenticated`
+    Raises `InvalidInput` for a URL that is not `https://host:port`, `ControlPlaneUnreachable`, and `InvitationRefused`
     when somebody else answers."""
     address = urlsplit(url)
     if address.scheme != "https" or not address.hostname:
@@ -55,7 +55,7 @@ async def certificate_at(url: str, fingerprint: str) -> str:
     writer.close()
     found = sha256(der).hexdigest()
     if found != fingerprint:
-        raise Unauthenticated(
+        raise InvitationRefused(
             f"Whoever answers at {where} is not the control plane that the invitation is from: its certificate is "
             f"{found[:16]}…, expected {fingerprint[:16]}….",
             fix="Nothing was sent. Check the address, and what sits between the two; or get a new invitation.",

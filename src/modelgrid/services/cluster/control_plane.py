@@ -180,14 +180,14 @@ class ControlPlane:
         known, placed = self._known.get(name), self.orders.on(name)
         if not force and placed and known is not None and known.liveness is not NodeLiveness.LOST:
             raise Conflict(
-                f"{name} still has {len(placed)} deployments.",
+                f"{name} still has {len(placed)} deployment{'s' * (len(placed) != 1)}.",
                 fix=f"Drain it first (`modelgrid cluster drain {name}`), or remove it with force.",
                 deployments=sorted(placed),
             )
         await self.members.remove(name, by=by, reason="removed from the cluster")
         self._known.pop(name, None)
+        self.orders.forget(name)  # before its rows go: it must not hear that nothing is wanted of it any more
         await self._archive_of_the_gone()
-        self.orders.forget(name)
         self.changed.notify()
 
     async def _judge(self, name: NodeName, known: _Known) -> None:

@@ -15,6 +15,8 @@ from modelgrid.domain.errors import Conflict, ModelGridError
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.node import NodeRole
 from modelgrid.ports.clock import Clock
+from modelgrid.services.registry import DeploymentRegistry
+from modelgrid.services.targets import TargetService
 
 log = structlog.get_logger()
 
@@ -29,6 +31,8 @@ class JoinService:
         state_dir: Path,
         name: NodeName,
         clock: Clock,
+        registry: DeploymentRegistry,
+        targets: TargetService,
         host_towards: Callable[[str], str],
         configure: Callable[[dict[str, object], str], Awaitable[None]],
         restart: Callable[[str], Awaitable[None]],
@@ -37,6 +41,8 @@ class JoinService:
         self._folder = state_dir / FOLDER
         self._name = name
         self._clock = clock
+        self._registry = registry
+        self._targets = targets
         self._host_towards = host_towards
         self._configure = configure
         self._restart = restart
@@ -82,6 +88,7 @@ class JoinService:
             log.warning("the control plane was not told", reason=str(error))
         finally:
             await link.close()
+        await self._targets.take_back(self._registry.all())
         files.forget_membership()
         await self._configure({"cluster": {"role": "standalone", "controlPlaneUrl": None}}, by)
         await self._restart(by)

@@ -6,7 +6,7 @@ import structlog
 
 from modelgrid.decide.joining import refusal_of
 from modelgrid.domain.cluster import JoinRequest, JoinToken, Member
-from modelgrid.domain.errors import Conflict, NotFound, Unauthenticated
+from modelgrid.domain.errors import Conflict, InvitationRefused, NotFound, Unauthenticated
 from modelgrid.domain.event import Subject
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.join_format import JOIN_PREFIX, NODE_PREFIX, Invitation, digest_of
@@ -85,13 +85,13 @@ class Members:
     async def join(self, secret: str, request: JoinRequest) -> Joined:
         """Take a node in and give it a credential of its own.
 
-        Raises `Unauthenticated` for a secret that is unknown, used or expired, `Conflict` for a node that cannot be
+        Raises `InvitationRefused` for a secret that is unknown, used or expired, `Conflict` for a node that cannot be
         taken in as it is (its name, clock or version), with what would help."""
         now = self._clock.now()
         token = self._tokens.get(digest_of(secret))
         if token is None or token.used_at is not None or token.expires_at <= now:
             log.warning("a node was refused", node=request.name, reason="invitation not known, used or expired")
-            raise Unauthenticated(
+            raise InvitationRefused(
                 "The invitation is not known here, was used already, or has expired.",
                 fix="Make a new one with Cluster ▸ Nodes ▸ Add node or `modelgrid cluster invite`; "
                 "it is good once, for 15 minutes.",
@@ -116,7 +116,7 @@ class Members:
         try:
             await self._store.join_member(member, token_id=token.id, at=now, events=[event])
         except Conflict as error:
-            raise Unauthenticated(error.message, fix="Make a new invitation; each is good once.") from error
+            raise InvitationRefused(error.message, fix="Make a new invitation; each is good once.") from error
         self._tokens[token.digest] = replace(token, used_at=now, used_by=member.name)
         self._keep(member)
         log.info("node joined", node=member.name, peer=member.peer_url)

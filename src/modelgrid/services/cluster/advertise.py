@@ -1,0 +1,22 @@
+"""Under which address other nodes reach this one."""
+
+import socket
+from urllib.parse import urlsplit
+
+from modelgrid.config.model import Config
+
+_ALL = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  compared, not bound
+_NOWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737): the way to it is the way to everybody."""
+
+
+def advertised_host(config: Config, towards: str = "") -> str:
+    """Return the name or address under which others reach this node: as configured, or the one it listens on, or the
+    one it has towards `towards` (a host). May block on a name that has to be looked up."""
+    if config.cluster.advertise_url:
+        return urlsplit(config.cluster.advertise_url).hostname or ""
+    if config.cluster_host not in _ALL:
+        return str(config.cluster_host)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards or _NOWHERE, 9))  # sends nothing: it only chooses an address
+        return str(probe.getsockname()[0])

@@ -1,0 +1,136 @@
+"""How nodes come into a cluster: who is taken in, who is not and why, and what comes along."""
+
+import ssl
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from cluster_kit import ClusterUnderTest, ask, call, cluster_in
+from daemon_under_test import SMALL, wait_until
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
+    with cluster_in(tmp_path_factory.mktemp("cluster"), ["worker-a"]) as made:
+        made.start()
+        yield made
+
+
+def nodes_api(
+    cluster: ClusterUnderTest, method: str, path: str, credential: str = "", body: bytes = b""
+) -> httpx.Response:
+    """Call the control plane as a node does, but for the pinning."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    port = cluster.control.config["cluster"]["port"]
+    headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+    url = f"https://127.0.0.1:{port}/v1/_cluster{path}"
+    return httpx.request(method, url, headers=headers, content=body, verify=context, timeout=30, trust_env=False)
+
+
+def test_whoever_has_no_credential_learns_nothing(cluster: ClusterUnderTest) -> None:
+    for method, path in (("POST", "/heartbeat"), ("GET", "/orders"), ("GET", "/routing"), ("POST", "/leave")):
+        for credential in ("", "mgn-" + "a" * 38, cluster.control.token):
+            answer = nodes_api(cluster, method, path, credential)
+            assert answer.status_code == 401, (method, path)
+            assert answer.json()["error"]["code"] == "unauthenticated"
+    assert nodes_api(cluster, "GET", "/nothing").status_code == 404
+    assert nodes_api(cluster, "GET", "/join").status_code == 404
+    for body in (b"", b"{}", b"[]", b"\xff", b'{"secret": 1}'):
+        assert nodes_api(cluster, "POST", "/join", body=body).status_code == 422
+    assert nodes_api(cluster, "POST", "/join", body=b" " * 70_000).status_code == 413
+
+
+def test_the_console_of_a_node_is_not_read_by_strangers(cluster: ClusterUnderTest) -> None:
+    port = cluster.control.config["cluster"]["port"]
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for credential in ("x", "mgn-x", cluster.control.token):
+        headers = {"Authorization": f"Bearer {credential}"}
+        url = f"https://127.0.0.1:{port}/v1/_ui/deployments"
+        assert httpx.get(url, headers=headers, verify=context, trust_env=False).status_code == 401
+
+
+def test_a_stranger_is_refused_and_an_impostor_hears_nothing(cluster: ClusterUnderTest) -> None:
+    worker = cluster.workers["worker-a"]
+    worker.start()
+    snippet = cluster.invite()
+    secret, _, fingerprint = snippet["token"].partition(".")
+    cases = {
+        "mgj-": (422, "invitation"),
+        f"{secret[:-1]}x.{fingerprint}": (403, "not known"),
+        f"{secret}.{'0' * 64}": (403, "is not the control plane"),
+    }
+    for token, (status, said) in cases.items():
+        refused = ask(worker, "POST", "/cluster/join", {"url": snippet["url"], "token": token})
+        assert refused.status_code == status, refused.text
+        assert said in refused.json()["error"]["message"]
+    unreachable = ask(worker, "POST", "/cluster/join", {"url": "https://127.0.0.1:9", "token": snippet["token"]})
+    assert unreachable.status_code == 502
+    assert call(worker, "GET", "/cluster")["role"] == "standalone"
+
+
+def test_a_node_joins_with_what_runs_there_and_without_a_restart_of_it(cluster: ClusterUnderTest) -> None:
+    worker, control = cluster.workers["worker-a"], cluster.control
+    (deployment,) = worker.run()
+    engines = worker.engine_pids()
+    cluster.join("worker-a")
+    wait_until(
+        "it was adopted", lambda: [d["id"] for d in control.deployments()] == [deployment["id"]], said=cluster.words
+    )
+    (adopted,) = control.wait_for({"running": 1})
+    assert (adopted["node"], adopted["origin"]) == ("worker-a", "api")
+    (target,) = call(control, "GET", "/targets")["items"]
+    assert (target["name"], target["replicas"]) == (SMALL, 1)
+    wait_until("the worker has handed over", lambda: not call(worker, "GET", "/targets")["items"], said=worker.words)
+    assert worker.engine_pids() == engines
+    assert adopted["attempt"] == deployment["attempt"]
+
+
+def test_an_invitation_is_good_once(cluster: ClusterUnderTest) -> None:
+    worker = cluster.workers["worker-a"]
+    snippet = cluster.invite()
+    body = {"url": snippet["url"], "token": snippet["token"]}
+    pid = worker.control_pid
+    call(worker, "POST", "/cluster/join", body)  # the same machine may join again
+    worker.wait_new_control(pid)
+    again = ask(worker, "POST", "/cluster/join", body)
+    assert again.status_code == 403
+    assert "used already" in again.json()["error"]["message"]
+    cluster.wait_liveness("worker-a", "ready")
+
+
+def test_a_worker_outlives_its_control_plane(cluster: ClusterUnderTest) -> None:
+    worker, control = cluster.workers["worker-a"], cluster.control
+    key = control.key
+    headers = {"Authorization": f"Bearer {key}"}
+    body = {"model": SMALL, "prompt": "1", "max_tokens": 1}
+
+    def serves() -> bool:
+        url = f"{worker.api_url}/v1/completions"
+        return httpx.post(url, headers=headers, json=body, timeout=10, trust_env=False).status_code == 200
+
+    wait_until("the worker knows the control plane's key", serves, said=worker.words)
+    engines = worker.engine_pids()
+    assert control.stop() == 0
+    assert serves()
+    worker.restart()
+    wait_until("the restarted worker serves by what it heard last", serves, said=worker.words)
+    assert worker.engine_pids() == engines
+    control.start()
+    cluster.wait_liveness("worker-a", "ready")
+    control.wait_for({"running": 1})
+    assert worker.engine_pids() == engines
+
+
+def test_a_node_leaves_with_what_runs_there(cluster: ClusterUnderTest) -> None:
+    worker, control = cluster.workers["worker-a"], cluster.control
+    engines, pid = worker.engine_pids(), worker.control_pid
+    call(worker, "POST", "/cluster/leave")
+    worker.wait_new_control(pid)
+    wait_until("the control plane has let it go", lambda: list(cluster.nodes()) == ["control-a"], said=cluster.words)
+    worker.wait_for({"running": 1})
+    assert worker.engine_pids() == engines
+    (target,) = call(worker, "GET", "/targets")["items"]
+    assert (target["name"], target["replicas"]) == (SMALL, 1)
+    control.wait_for({"running": 1}, target=SMALL)  # the control plane goes on serving it, by itself
