@@ -80,7 +80,10 @@ class RemoteConnection(UpstreamConnection):
         if not exchange.has_alternative:
             head = b"%b%b: yes\r\n\r\n" % (head[:-2], WAIT)
         super().send(exchange, head, body)
+
+    def _undelivered(self, orderly: bool) -> bool:
         self._sent = self._tls.sent  # what the kernel counts is what was encrypted
+        return not self._tls.all_sent or super()._undelivered(orderly)
 
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange

@@ -7,10 +7,16 @@ hears of the end of the TCP stream while the socket is open, and knows how many 
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, cast
 
 _READ_BYTES = 256 * 1024
+_WRITE_BYTES = 128 * 1024
+"""Encrypted at once. More waits as it came until TCP has room: a large body is not in memory twice, and other
+requests go on in between."""
+_TCP_BYTES = 512 * 1024
+"""How much TCP may hold before it has no room."""
 
 
 class TlsClient(asyncio.Protocol):
@@ -25,21 +31,21 @@ class TlsClient(asyncio.Protocol):
         self._above = above
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing)
-        self._made = self._ended = False
+        self._waiting: deque[memoryview] = deque()
+        self._made = self._ended = self._full = False
         self._error: Exception | None = None
 
     # The transport of the protocol above
 
     def write(self, data: bytes) -> None:
         """Send `data`."""
-        self._encrypt(data)
-        self._flush()
+        self._waiting.append(memoryview(data))
+        self._encrypt()
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         """Send all `parts`."""
-        for part in parts:
-            self._encrypt(part)
-        self._flush()
+        self._waiting.extend(map(memoryview, parts))
+        self._encrypt()
 
     def abort(self) -> None:
         """Close at once."""
@@ -59,7 +65,12 @@ class TlsClient(asyncio.Protocol):
 
     def get_write_buffer_size(self) -> int:
         """Return the bytes that wait to be sent."""
-        return self._tcp.get_write_buffer_size()
+        return self._tcp.get_write_buffer_size() + sum(map(len, self._waiting))
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether everything was handed to TCP."""
+        return not self._waiting
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return what the TCP connection knows."""
@@ -69,6 +80,7 @@ class TlsClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._tcp = cast("asyncio.Transport", transport)
+        self._tcp.set_write_buffer_limits(high=_TCP_BYTES)
         self._shake_hands()
 
     def data_received(self, data: bytes) -> None:
@@ -92,10 +104,11 @@ class TlsClient(asyncio.Protocol):
             self.ready.set_exception(exc or ConnectionResetError("closed while keys were being exchanged"))
 
     def pause_writing(self) -> None:
-        self._above.pause_writing()
+        self._full = True
 
     def resume_writing(self) -> None:
-        self._above.resume_writing()
+        self._full = False
+        self._encrypt()
 
     # Inside
 
@@ -135,10 +148,17 @@ class TlsClient(asyncio.Protocol):
         if over or self._error is not None:
             self._tcp.abort()
 
-    def _encrypt(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            view = view[self._tls.write(view) :]
+    def _encrypt(self) -> None:
+        waiting = self._waiting
+        while waiting and not self._full and not self.is_closing():
+            rest = waiting[0]
+            if rest:
+                rest = rest[self._tls.write(rest[:_WRITE_BYTES]) :]
+                self._flush()
+            if rest:
+                waiting[0] = rest
+            else:
+                waiting.popleft()
 
     def _flush(self) -> None:
         if self._outgoing.pending:
