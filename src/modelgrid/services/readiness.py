@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from modelgrid.adapters.egress import Egress
 from modelgrid.domain.model import Capability
 
 HEALTH_TIMEOUT_SECONDS = 5.0
@@ -24,11 +25,9 @@ class ReadinessProbe:
     """Asks engines over HTTP on loopback. One shared client; `close` it at the end."""
 
     def __init__(self) -> None:
-        self._client = httpx.AsyncClient(
-            trust_env=False,
-            verify=False,  # noqa: S501  engines speak plain HTTP: loading certificates would be a slow start for nothing
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
+        # Engines speak plain HTTP: loading certificates would be a slow start for nothing.
+        transport = Egress(verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._client = httpx.AsyncClient(transport=transport)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 
 import httpx
 
 from modelgrid.adapters.catalog_http.cache import CatalogCache, CopyFacts, digest
-from modelgrid.config.urls import check_catalog_url
+from modelgrid.adapters.egress import Egress, Resolve
+from modelgrid.config.urls import check_catalog_url, is_loopback
 from modelgrid.decide.catalog import MAX_CATALOG_BYTES, decode
 from modelgrid.domain.errors import InvalidInput, ModelGridError, StorageFull
 from modelgrid.domain.model import CatalogEntry
@@ -44,11 +46,12 @@ class HttpCatalogSource:
     concurrent calls; `services.catalog` makes them one at a time.
     """
 
-    def __init__(self, name: str, url: str, folder: Path, clock: Clock) -> None:
+    def __init__(self, name: str, url: str, folder: Path, clock: Clock, resolve: Resolve | None = None) -> None:
         check_registry_url(url)
         self.name = name
         self.url = url
         self._clock = clock
+        self._resolve = resolve
         self._cache = CatalogCache(folder, name)
         self._fetched_at: float | None = None
 
@@ -116,7 +119,10 @@ class HttpCatalogSource:
             headers["If-Modified-Since"] = facts.last_modified
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         try:
-            async with asyncio.timeout(TOTAL_SECONDS), httpx.AsyncClient(timeout=timeout) as client:
+            async with (
+                asyncio.timeout(TOTAL_SECONDS),
+                httpx.AsyncClient(timeout=timeout, transport=self._egress()) as client,
+            ):
                 url = self.url
                 for _ in range(MAX_REDIRECTS + 1):
                     answer, target = await self._exchange(client, url, headers)
@@ -131,6 +137,14 @@ class HttpCatalogSource:
             self._refuse(f"no whole answer within {TOTAL_SECONDS:.0f} s")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._refuse(str(error) or type(error).__name__)
+
+    def _egress(self) -> Egress | None:
+        """Return what connects. A proxy of the environment resolves names itself, and is the operator's own way out.
+
+        Only an operator who named this machine means it: what a server elsewhere refers to does not lead here."""
+        if getproxies():
+            return None
+        return Egress(loopback=is_loopback(urlsplit(self.url).hostname or ""), resolve=self._resolve)
 
     async def _exchange(
         self, client: httpx.AsyncClient, url: str, headers: dict[str, str]

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from modelgrid.adapters.egress import Egress
 from modelgrid.domain.engine import (
     EngineExit,
     EngineLaunch,
@@ -131,8 +132,7 @@ class ExternalRuntime:
             self._http = httpx.AsyncClient(
                 timeout=self._probe_seconds,
                 follow_redirects=False,
-                trust_env=False,
-                verify=False,  # noqa: S501  engines speak plain HTTP, and other URLs are refused
+                transport=Egress(verify=False),  # engines speak plain HTTP, and other URLs are refused
             )
         return self._http
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import httpx
 
+from modelgrid.adapters.egress import Egress
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState
 from modelgrid.domain.ids import DeploymentId, NodeName
@@ -31,8 +32,7 @@ class Scraper:
         self._clock = clock
         self.figures: dict[DeploymentId, EngineFigures] = {}
         self._client = httpx.AsyncClient(
-            trust_env=False,
-            verify=False,  # noqa: S501  as in `ReadinessProbe`
+            transport=Egress(verify=False),
             timeout=TIMEOUT_SECONDS,
         )
         self._under_way: dict[DeploymentId, asyncio.Task[None]] = {}
