@@ -148,6 +148,12 @@ def test_every_answer_has_the_security_headers(daemon: DaemonUnderTest, page: ht
         httpx.get(f"{daemon.console_url}/", trust_env=False),
         httpx.get(f"{daemon.console_url}{PREFIX}/overview", trust_env=False),
     ]
+    for path in ("/events?topics=overview", "/events?topics=nonsense", "/logs?format=ndjson"):
+        with httpx.stream(
+            "GET", f"{daemon.console_url}{PREFIX}{path}", headers=daemon.headers, trust_env=False
+        ) as found:
+            answers.append(found)
+    assert [answer.status_code for answer in answers[-3:]] == [200, 422, 200]
     for answer in answers:
         assert set(answer.headers) >= ALWAYS, (answer.request.url, answer.headers)
         policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))

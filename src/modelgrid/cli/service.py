@@ -6,6 +6,7 @@ import pwd
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ import typer
 
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import STATE_STYLES, clean, print_json, say
+from modelgrid.cli.patience import patiently
 from modelgrid.cli.session import Session
 from modelgrid.cli.systemd_unit import API_SOCKET, SERVICE, UI_SOCKET, UnitFacts, units
 from modelgrid.cli.tables import NOTHING, facts
@@ -21,6 +23,8 @@ from modelgrid.cli.up import prepare_state
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.domain.errors import Forbidden, InvalidConfig, InvalidInput, ModelGridError
 
+RELOAD_SECONDS = 60.0
+RELOAD_POLL_SECONDS = 0.2
 UNIT_DIR = Path("/etc/systemd/system")
 _PROPERTIES = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "ExecMainStatus", "NRestarts",
@@ -36,7 +40,7 @@ class ServiceFailed(ModelGridError):
 
 def register(app: typer.Typer) -> None:
     noun = new_noun("The daemon as a systemd service.")
-    verbs(noun, enable=enable, disable=disable, start=start, stop=stop, restart=restart)
+    verbs(noun, enable=enable, disable=disable, start=start, stop=stop, restart=restart, reload=reload)
     verbs(noun, status=show_status, logs=show_logs, unit=show_unit)
     app.add_typer(noun, name="service")
 
@@ -108,6 +112,31 @@ def stop(as_json: Json = False) -> None:
 def restart(as_json: Json = False) -> None:
     """Restart the daemon. Sockets stay open, running requests finish, engines are kept."""
     _act("restart", SERVICE, as_json=as_json, said="Restarted. See: modelgrid status")
+
+
+def reload(context: typer.Context, as_json: Json = False) -> None:
+    """Replace the daemon's processes, which applies what waits for a restart. Needs neither root nor systemd.
+
+    Sockets stay open, running requests finish, engines are kept. Returns when the new daemon answers."""
+    with session_of(context).client() as client:
+        asked = client.restart_daemon()
+        deadline = time.monotonic() + RELOAD_SECONDS
+        while (overview := patiently(client.overview, quiet=True))["started_at"] <= asked["started_at"]:
+            if time.monotonic() > deadline:
+                raise ServiceFailed(
+                    f"The daemon was not replaced within {RELOAD_SECONDS:g} s; the old one answers.",
+                    fix="Its log tells why: modelgrid logs --source daemon",
+                )
+            time.sleep(RELOAD_POLL_SECONDS)
+        applied = [change["path"] for change in asked["pending_restart"]]
+        waiting = [change["path"] for change in client.show_config()["pending_restart"]]
+    if as_json:
+        print_json({"started_at": overview["started_at"], "applied": applied, "pending_restart": waiting})
+        return
+    held = [path for path in applied if path not in waiting]
+    say("Restarted." + (f" From now on hold: {', '.join(held)}." if held else ""), "green")
+    if waiting:
+        say(f"Still waiting: {', '.join(waiting)}. `modelgrid status` tells why.", "yellow")
 
 
 def _act(verb: str, *names: str, as_json: bool, said: str) -> None:

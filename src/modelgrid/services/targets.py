@@ -96,6 +96,9 @@ class TargetService:
 
         Raises `NotFound` (unknown model), `InvalidInput` (what is asked is not allowed), `Conflict` (the target
         comes from config.json, or is not at `expected_revision`)."""
+        named = self._targets.get(request.model)
+        if named is not None:  # a container of config.json has a name of its own, which no catalog knows
+            _editable(named)
         entry = self.entry_of(request.model)
         await self.check(request)
         present = self._targets.get(entry.id)
