@@ -66,7 +66,7 @@ CORE = _core()
 
 def _read(pieces: list[bytes]) -> list[tuple[Any, ...]]:
     client = Recorder()
-    reader = RequestReader(CORE, cast("Any", client))
+    reader = RequestReader(CORE, cast("Any", client), CORE.request_heads)
     for piece in pieces:
         if piece and not reader.ended:
             reader.feed(piece)
