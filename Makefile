@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help browser setup setup-dev up test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
+.PHONY: help browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ setup-dev: $(DEV_STAMP) ## Install what developing needs, too
 
 up: setup ## Run the daemon in the foreground (Ctrl-C ends it); ARGS="--state-dir …"
 	@exec $(BIN)/modelgrid up $(ARGS)
+
+demo: setup ## A three-node fleet with simulated GPUs, engines and traffic (Ctrl-C removes it); ARGS="--flap"
+	@exec $(BIN)/modelgrid demo $(ARGS)
 
 # The browser tests need Debian's Chromium; without it they are skipped, and say so.
 browser:

@@ -17,6 +17,7 @@ from modelgrid.domain.errors import ModelGridError, Unauthenticated
 
 COMMANDS = {
     "up": ("daemon", "Run the daemon of this machine in the foreground."),
+    "demo": ("demo", "Run a three-node fleet with simulated GPUs, engines and traffic, for a look around."),
     "status": ("fleet", "Tell whether all is well, and what needs somebody."),
     "ps": ("fleet", "List deployments."),
     "run": ("run", "Deploy a model and keep it running."),
