@@ -1,7 +1,9 @@
 """Several daemons under one control plane: they join, get their share, and answer for each other."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
 from daemon_under_test import SMALL, wait_until
@@ -49,6 +51,45 @@ def test_a_model_is_placed_on_a_worker_runs_there_and_is_removed(cluster: Cluste
     history = call(control, "GET", "/history")["items"]
     assert history[0]["id"] == deployment["id"]
     assert call(control, "GET", f"/history/{deployment['id']}")["last_lines"]
+
+
+def test_any_gateway_serves_any_model_of_the_cluster(cluster: ClusterUnderTest) -> None:
+    control, other = cluster.control, cluster.workers["worker-b"]
+    call(control, "PUT", f"/targets/{SMALL}", {"replicas": 1, "node": "worker-a"})
+    control.wait_for({"running": 1}, target=SMALL)
+    for gateway in (control, other, cluster.workers["worker-a"]):
+        headers = {"Authorization": f"Bearer {control.key}"}
+        ask_for = {"model": SMALL, "stream": True, "messages": [{"role": "user", "content": "Say something."}]}
+
+        def streams(url: str = gateway.api_url, headers: Any = headers, body: Any = ask_for) -> bool:
+            answer = httpx.post(f"{url}/v1/chat/completions", headers=headers, json=body, timeout=30, trust_env=False)
+            return answer.status_code == 200 and answer.text.rstrip().endswith("data: [DONE]")
+
+        wait_until(f"{gateway.config['nodeName']} streams from worker-a", streams, said=cluster.words)
+        listed = httpx.get(f"{gateway.api_url}/v1/models", headers=headers, trust_env=False).json()["data"]
+        assert [model["id"] for model in listed if model["id"] == SMALL] == [SMALL]
+
+
+def test_a_drained_node_is_emptied_replacement_first(cluster: ClusterUnderTest) -> None:
+    control = cluster.control
+    call(control, "PUT", f"/targets/{SMALL}", {"replicas": 1})
+    (before,) = control.wait_for({"running": 1}, target=SMALL)
+    call(control, "POST", f"/nodes/{before['node']}/drain")
+
+    def moved() -> list[dict[str, Any]]:
+        found = control.deployments(SMALL)
+        serving = [item for item in found if item["state"] in ("running", "draining")]
+        assert serving, f"nothing serves: {found}"
+        return [item for item in found if item["state"] == "running" and item["node"] != before["node"]]
+
+    (after,) = wait_until("the replacement serves elsewhere", moved, said=cluster.words)
+    wait_until(
+        "the node is empty", lambda: [d["id"] for d in control.deployments()] == [after["id"]], said=cluster.words
+    )
+    assert not cluster.workers["worker-a"].engine_pids()
+    call(control, "POST", f"/nodes/{before['node']}/activate")
+    call(control, "DELETE", f"/targets/{SMALL}")
+    wait_until("it is gone", lambda: not control.deployments(), said=cluster.words)
 
 
 def test_a_worker_decides_nothing(cluster: ClusterUnderTest) -> None:

@@ -163,6 +163,13 @@ def test_cpu_does_not_ask_for_fresh_gpu_readings():
     assert fit(asked(entry(4), spec=EngineSpec(gpu_count=0)), [node(stale="the probe hung")], NOTHING).placed
 
 
+def test_each_node_starts_engines_in_its_own_way_unless_one_is_asked_for():
+    here = node(gpu(), runtimes=("podman",), default_runtime="podman")
+    assert fit(asked(), [here], NOTHING).node == "node-a"
+    refused = fit(asked(spec=EngineSpec(runtime=RuntimeKind.DOCKER)), [here], NOTHING)
+    assert [verdict.reason for verdict in refused.verdicts] == ["node-a has no working docker runtime"]
+
+
 def test_external_engine_needs_neither_gpu_nor_runtime():
     external = asked(runtime=RuntimeKind.EXTERNAL, spec=EngineSpec(url="http://10.0.0.9:8000"))
     decision = fit(external, [node(runtimes=())], NOTHING)

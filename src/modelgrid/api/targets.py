@@ -27,6 +27,12 @@ class TargetBody(BaseModel, extra="forbid"):
     replicas: int = Field(1, ge=0, le=64, strict=True)
     node: str | None = None
     vendor: GpuVendor | None = None
+    labels: dict[str, str] = {}
+    """Only on nodes that have all of these (`cluster.labels`)."""
+    pack: bool = Field(False, strict=True)
+    """Fill nodes and GPUs one after the other; otherwise instances are spread."""
+    exclusive: bool = Field(False, strict=True)
+    """Never more instances than desired, not even while the network is cut."""
     gpus: tuple[str, ...] = ()
     """Pinned GPUs of each instance."""
     gpu_count: int | None = Field(None, ge=0, le=64, strict=True)
@@ -115,7 +121,13 @@ def to_request(model: str, body: TargetBody) -> TargetRequest:
             mounts=body.mounts,
             trust_remote_code=body.trust_remote_code,
         ),
-        constraints=Constraints(node=NodeName(body.node) if body.node else None, vendor=body.vendor),
+        constraints=Constraints(
+            node=NodeName(body.node) if body.node else None,
+            vendor=body.vendor,
+            labels=body.labels,
+            pack=body.pack,
+            exclusive=body.exclusive,
+        ),
     )
 
 

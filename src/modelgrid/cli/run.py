@@ -10,6 +10,7 @@ from modelgrid.cli.options import Json, session_of, verbs
 from modelgrid.cli.output import errors, print_json, say
 from modelgrid.cli.watch import summary, watch
 from modelgrid.domain.errors import InvalidInput
+from modelgrid.domain.gpu import GpuVendor
 
 if TYPE_CHECKING:
     from modelgrid.client.views import MountInput, TargetBody
@@ -27,6 +28,14 @@ def run(
     ],
     replicas: Annotated[int, typer.Option(min=0, help="Instances to keep running.")] = 1,
     node: Annotated[str | None, typer.Option(help="Only on this node.", autocompletion=complete.nodes)] = None,
+    vendor: Annotated[GpuVendor | None, typer.Option(help="Only on GPUs of this vendor.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE that the node has to have; repeat for more.")
+    ] = None,
+    pack: Annotated[bool, typer.Option("--pack", help="Fill nodes one after the other instead of spreading.")] = False,
+    exclusive: Annotated[
+        bool, typer.Option("--exclusive", help="Never more instances than desired, even while the network is cut.")
+    ] = False,
     gpu: Annotated[
         list[str] | None,
         typer.Option(help="Pin a GPU (repeat for more), for example nvidia-0.", autocompletion=complete.gpus),
@@ -66,9 +75,13 @@ def run(
     wish: TargetBody = {
         "replicas": replicas,
         "node": node,
+        "vendor": vendor.value if vendor else None,
+        "labels": _pairs(label or [], "--label", "zone=a"),
+        "pack": pack,
+        "exclusive": exclusive,
         "gpus": gpu or [],
         "gpu_count": gpus,
-        "env": _environment(env or []),
+        "env": _pairs(env or [], "--env", "HF_TOKEN=hf_…"),
         "context": context_length,
         "concurrency": concurrency,
         "image": image,
@@ -95,12 +108,12 @@ def run(
             say(f"{target['name']} answers at {client.overview()['api_url']}")
 
 
-def _environment(pairs: list[str]) -> dict[str, str]:
+def _pairs(texts: list[str], option: str, example: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or not name:
-            raise InvalidInput(f"--env {pair!r} is not NAME=VALUE.", fix="For example: --env HF_TOKEN=hf_…")
+            raise InvalidInput(f"{option} {text!r} is not NAME=VALUE.", fix=f"For example: {option} {example}")
         values[name] = value
     return values
 

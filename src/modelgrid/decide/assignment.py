@@ -127,6 +127,6 @@ def informed(row: Deployment, reported: Deployment) -> Deployment:
 
 _OWNED = {*FACTS, *_WISHES, "restart_requested", "restarts_asked", "placement"}
 _FIXED = {"id", "target", "model", "origin", "spec", "runtime", "created_at"}
-_OTHER = {"refusal", "removed_at", "revision"}
+_OTHER = {"placements", "refusal", "removed_at", "revision"}
 if {field.name for field in fields(Deployment)} != _OWNED | _FIXED | _OTHER:  # a new field needs an owner
     raise AssertionError("decide.assignment does not say who owns each field of a deployment")

@@ -36,6 +36,16 @@ class FitRequest:
         return (self.target, self.model, *(self.entry.names if self.entry else ()))
 
 
+def runtime_on(spec: EngineSpec, node: Node, default: RuntimeKind) -> RuntimeKind:
+    """Return the runtime that an instance gets on `node`: the one asked for, or else the node's own. `default` is for
+    nodes that name none."""
+    if spec.runtime is not None:
+        return spec.runtime
+    if spec.url:
+        return RuntimeKind.EXTERNAL
+    return RuntimeKind(node.default_runtime) if node.default_runtime else default
+
+
 # --- 1. nodes that may not be used
 
 
@@ -68,8 +78,11 @@ _NODE_RULES: tuple[_NodeRule, ...] = (
     ),
     _NodeRule(
         "no_runtime",
-        lambda request, node: request.runtime is not RuntimeKind.EXTERNAL and request.runtime not in node.runtimes,
-        lambda request, _: f"has no working {request.runtime} runtime",
+        lambda request, node: (
+            request.runtime is not RuntimeKind.EXTERNAL
+            and runtime_on(request.spec, node, request.runtime) not in node.runtimes
+        ),
+        lambda request, node: f"has no working {runtime_on(request.spec, node, request.runtime)} runtime",
     ),
 )
 
@@ -101,6 +114,11 @@ class Look:
     def rule(self) -> "GpuRule":
         """The first rule that applies: why it will not do, or that it will."""
         return next(rule for rule in _GPU_RULES if rule.applies(self))
+
+    @property
+    def runtime(self) -> RuntimeKind:
+        """The runtime that the request gets on this node."""
+        return runtime_on(self.request.spec, self.node, self.request.runtime)
 
     @property
     def leftover(self) -> int:
@@ -168,8 +186,8 @@ _GPU_RULES: tuple[GpuRule, ...] = (
     ),
     GpuRule(
         "gpu_simulated",
-        lambda look: look.gpu.simulated and look.request.runtime is not RuntimeKind.SIMULATED,
-        lambda look: f"simulated: an engine of the {look.request.runtime} runtime cannot use it",
+        lambda look: look.gpu.simulated and look.runtime is not RuntimeKind.SIMULATED,
+        lambda look: f"simulated: an engine of the {look.runtime} runtime cannot use it",
     ),
     GpuRule("mig_enabled", lambda look: look.gpu.mig_enabled, lambda _: "MIG is enabled on it, which is not supported"),
     GpuRule(

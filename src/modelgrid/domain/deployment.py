@@ -77,6 +77,8 @@ class Deployment:
     """How often that was, over the whole life: so that a node which hears of it late, or twice, restarts once."""
 
     placement: Placement | None = None
+    placements: int = 0
+    """How often it was placed, over the whole life: epochs of placements never repeat."""
     refusal: Decision | None = None
     """Why it could not be placed when it was last tried; a pending deployment always says why."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import structlog
 
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
+from modelgrid.decide.fit_rules import runtime_on
 from modelgrid.decide.reconcile import reconcile
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import ModelGridError, NotFound
@@ -125,7 +126,7 @@ class Reconciler:
             created_at=now,
         )
         decision = effect.decision
-        new = _placed(new, decision, now) if decision.placed else replace(new, refusal=decision)
+        new = self._placed(new, decision, now) if decision.placed else replace(new, refusal=decision)
         events = [self._event(new.id, "created", f"for target {new.target}"), self._landing(new.id, decision)]
         await self._registry.create(new, events)
         failpoint("created")
@@ -135,7 +136,7 @@ class Reconciler:
         now = self._clock.now()
         found = await self._registry.change(
             deployment,
-            lambda present: _placed(present, decision, now) if _waits_for_a_place(present) else present,
+            lambda present: self._placed(present, decision, now) if _waits_for_a_place(present) else present,
             [self._landing(deployment, decision)],
         )
         if found.placement is not None and found.placement.placed_at == now:  # else it was stopped in between
@@ -163,6 +164,11 @@ class Reconciler:
         )
         log.info("deployment dismissed", deployment=effect.deployment_id, reason=effect.reason)
 
+    def _placed(self, deployment: Deployment, decision: Decision, now: float) -> Deployment:
+        node = next((node for node in self._nodes() if node.name == decision.node), None)
+        runtime = runtime_on(deployment.spec, node, self._default_runtime) if node is not None else deployment.runtime
+        return _placed(deployment, decision, now, runtime)
+
     def _landing(self, deployment: str, decision: Decision) -> Event:
         if decision.placed:
             return self._event(deployment, "scheduled", decision.summary)
@@ -176,9 +182,11 @@ def _waits_for_a_place(deployment: Deployment) -> bool:
     return deployment.intent is Intent.RUN and deployment.placement is None
 
 
-def _placed(deployment: Deployment, decision: Decision, now: float) -> Deployment:
+def _placed(deployment: Deployment, decision: Decision, now: float, runtime: RuntimeKind) -> Deployment:
     if decision.node is None:
         raise AssertionError("a decision without a node places nothing")
-    epoch = deployment.placement.epoch + 1 if deployment.placement else 1
+    epoch = max(deployment.placements, deployment.placement.epoch if deployment.placement else 0) + 1
     placement = Placement(node=decision.node, gpus=decision.gpus, decision=decision, placed_at=now, epoch=epoch)
-    return replace(deployment, placement=placement, refusal=None, engine_gone_at=None)
+    return replace(
+        deployment, runtime=runtime, placement=placement, placements=epoch, refusal=None, engine_gone_at=None
+    )
