@@ -1,9 +1,12 @@
-"""Every view, in both themes and both widths: readable by everybody, within the policy, and only from the daemon."""
+"""Every view in both themes and widths: readable by everybody, within the policy; with keys, on a phone, on paper."""
+
+import re
+from collections.abc import Iterator
 
 import pytest
 from browser_kit import THEMES, WIDTHS, log_in, settled, view_paths, violations, watched_page
 from daemon_under_test import DaemonUnderTest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 
@@ -42,3 +45,93 @@ def test_a_wrong_address_says_so_and_leads_back(chromium: Browser, fleet: Daemon
     page.get_by_role("link", name="Go to the overview").click()
     expect(page.locator("mg-overview-stats")).to_be_visible()
     page.context.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, fleet: DaemonUnderTest) -> Iterator[Page]:
+    page, seen = watched_page(chromium, fleet.console_url)
+    log_in(page)
+    settled(page)
+    yield page
+    seen.nothing()
+    page.context.close()
+
+
+def test_the_palette_goes_anywhere(page: Page) -> None:
+    page.keyboard.press("Control+k")
+    field = page.get_by_role("combobox", name="Go to a view")
+    field.fill("logs")
+    expect(page.get_by_role("option").first).to_contain_text("Logs")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/logs$"))
+    page.keyboard.press("Control+k")
+    field.fill("qwen2-5 running")
+    page.keyboard.press("Enter")
+    expect(page.locator("mg-drawer aside")).to_be_visible()
+    assert "open=qwen2-5" in page.url
+    page.keyboard.press("Control+k")
+    field.fill("nothing is called so")
+    expect(page.get_by_text("Nothing is called that.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(field).to_have_count(0)
+    expect(page.locator("mg-drawer aside")).to_be_visible()  # Esc closed what was above, only
+
+
+def test_keys_walk_through_views_rows_and_the_drawer(page: Page) -> None:
+    page.keyboard.press("g")
+    page.keyboard.press("d")
+    expect(page).to_have_url(re.compile("/deployments/active$"))
+    settled(page)
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    drawer = page.locator("mg-drawer aside")
+    expect(drawer).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(drawer).to_have_count(0)
+    focused = page.evaluate(
+        "() => { let e = document.activeElement; while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;"
+        " return e.localName; }"
+    )
+    assert focused == "tr"  # where it was before
+    page.keyboard.press("/")
+    page.keyboard.type("llama")
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.keyboard.press("Escape")
+    page.locator("main").focus()
+    page.keyboard.press("g")
+    page.keyboard.press("l")
+    expect(page).to_have_url(re.compile("/logs$"))
+    page.keyboard.press("g")
+    page.keyboard.press("x")
+    expect(page).to_have_url(re.compile("/metrics$"))
+    page.keyboard.press("?")
+    expect(page.get_by_label("Go to Metrics")).to_be_visible()
+
+
+def test_a_narrow_page_has_its_menu_and_a_drawer_as_wide_as_itself(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("button", name="Menu", exact=True).click()
+    menu = page.get_by_role("dialog", name="Menu")
+    menu.get_by_role("link", name="Deployments").click()
+    expect(menu).to_have_count(0)
+    expect(page).to_have_url(re.compile("/deployments/active"))
+    page.get_by_role("link", name="qwen2-5-0-5b-instruct").click()
+    panel = page.locator("mg-drawer aside")
+    expect(panel).to_have_css("width", "390px")
+    for tab in ("Logs", "Metrics", "Events", "Summary"):
+        page.locator("mg-drawer").get_by_role("link", name=tab, exact=True).click()
+        assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    page.get_by_role("button", name="Close details").click()
+    expect(panel).to_have_count(0)
+
+
+def test_paper_has_the_content_alone(page: Page) -> None:
+    for path in ("/deployments/active", "/metrics", "/logs"):
+        page.goto(path)
+        settled(page)
+        page.emulate_media(media="print")
+        expect(page.locator("mg-rail").first).to_be_hidden()
+        expect(page.locator("header").first).to_be_hidden()
+        page.emulate_media(media="screen")

@@ -43,7 +43,9 @@ export class MgDrawer extends MgElement {
     this.#before = deepActive();
     this.whileConnected(() => {
       const onKey = (event: KeyboardEvent): void => {
-        if (event.key !== 'Escape' || event.defaultPrevented || document.querySelector('dialog[open]')) return;
+        // What is open above it closes first; it may be in the shadow of another element.
+        const above = document.querySelector('dialog[open]') ?? event.composedPath().find((node) => node instanceof HTMLDialogElement);
+        if (event.key !== 'Escape' || event.defaultPrevented || above) return;
         event.preventDefault();
         this.emit('mg-close', undefined);
       };
