@@ -43,6 +43,26 @@ def test_the_log_of_a_running_one_is_in_its_drawer(page: Page) -> None:
     expect(pane.get_by_text("Application startup complete")).to_be_in_viewport()  # the newest line is in sight
 
 
+def test_many_are_stopped_and_started_at_once(page: Page, fleet: DaemonUnderTest) -> None:
+    (running,) = [item["id"] for item in fleet.client.list_deployments()["items"] if item["model"] == SMALL]
+    (waiting,) = [item["id"] for item in fleet.client.list_deployments()["items"] if item["model"] == REFUSED]
+    page.get_by_label("Select all deployments").check()
+    expect(page.get_by_text("2 selected")).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    question = page.locator("mg-confirm")
+    expect(question.get_by_text("1 of them serves requests")).to_be_visible()
+    question.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator("mg-toasts").get_by_text("2 deployments stop.")).to_be_visible()
+    for one in (running, waiting):
+        expect(page.get_by_role("row").filter(has_text=one).get_by_text("Stopped")).to_be_visible()
+    expect(page.get_by_text("2 selected")).to_have_count(0)
+    for one in (running, waiting):
+        page.get_by_label(f"Select {one}").check()
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_role("row").filter(has_text=running).get_by_text("Running")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text=waiting).get_by_text("Pending")).to_be_visible()
+
+
 def test_stopped_started_removed_and_remembered(page: Page, fleet: DaemonUnderTest) -> None:
     """Runs last: the others need what it removes."""
     (one,) = [item for item in fleet.client.list_deployments()["items"] if item["model"] == SMALL]

@@ -92,7 +92,7 @@ export function clock(at: Maybe): string {
   return known(at) ? new Date(at * 1000).toLocaleTimeString('sv') : UNKNOWN;
 }
 
-/** `1 node`, `2 nodes`. */
-export function plural(many: number, noun: string): string {
-  return `${count(many)} ${noun}${many === 1 ? '' : 's'}`;
+/** `1 node`, `2 nodes`; with words of their own for several: `1 was`, `2 were`. */
+export function plural(many: number, noun: string, several = `${noun}s`): string {
+  return `${count(many)} ${many === 1 ? noun : several}`;
 }

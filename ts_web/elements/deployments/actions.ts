@@ -1,8 +1,9 @@
 import { state, type DeploymentView } from '../../appstate.ts';
 import { copyItems, type Spoken } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
-import { asFailure } from '../../data/failure.ts';
+import { asFailure, type Failure } from '../../data/failure.ts';
 import { confirm } from '../../kit/dialog.ts';
+import { plural } from '../../kit/format.ts';
 import type { MenuItem } from '../../kit/menu.ts';
 import { toast } from '../../kit/toast.ts';
 
@@ -12,6 +13,9 @@ export type Verb = 'start' | 'stop' | 'restart';
 
 const DONE: Record<Verb, string> = { start: 'starts', stop: 'stops', restart: 'restarts' };
 
+const VERBS = { start: 'Start', stop: 'Stop', restart: 'Restart', remove: 'Remove' } as const;
+const DONE_ALL = { start: ['starts', 'start'], stop: ['stops', 'stop'], restart: ['restarts', 'restart'], remove: ['is being removed', 'are being removed'] } as const;
+
 /** Why `one` cannot be removed; empty when it can. */
 function removalRefusal(one: DeploymentView): string {
   if (one.intent === 'remove') return 'It is being removed.';
@@ -19,18 +23,49 @@ function removalRefusal(one: DeploymentView): string {
   return '';
 }
 
-/** Do `verb` to a deployment and say so; returns the daemon's reason when it refused. */
-export async function act(one: DeploymentView, verb: Verb): Promise<string> {
+/** Ask the daemon, and take over its answer; returns what it refused. */
+async function ask(one: DeploymentView, verb: Verb | 'remove'): Promise<Failure | null> {
+  const path = { deployment: one.id };
   try {
     state.deployments.put(
-      await body(api.POST('/v1/_ui/deployments/{deployment}/{action}', { params: { path: { deployment: one.id, action: verb } } })),
+      verb === 'remove'
+        ? await body(api.DELETE('/v1/_ui/deployments/{deployment}', { params: { path } }))
+        : await body(api.POST('/v1/_ui/deployments/{deployment}/{action}', { params: { path: { ...path, action: verb } } })),
     );
+    return null;
   } catch (error) {
-    return refused(error, `${one.id} was not changed`);
+    return asFailure(error);
   }
+}
+
+/** Do `verb` to a deployment and say so; returns the daemon's reason when it refused. */
+export async function act(one: DeploymentView, verb: Verb): Promise<string> {
+  const failure = await ask(one, verb);
+  if (failure) return refused(failure, `${one.id} was not changed`);
   const undo = verb === 'stop' ? { undo: () => void act(one, 'start') } : {};
   toast({ text: `${one.id} ${DONE[verb]}.`, kind: 'busy', ...undo });
   return '';
+}
+
+/** Do the same to many, after asking where it breaks something; returns what was refused, by deployment. */
+export async function actOnAll(many: readonly DeploymentView[], verb: Verb | 'remove'): Promise<ReadonlyMap<string, string> | null> {
+  const running = many.filter((one) => one.state === 'running').length;
+  if (verb === 'remove' || (verb !== 'start' && running)) {
+    const sure = await confirm({
+      heading: `${VERBS[verb]} ${plural(many.length, 'deployment')}?`,
+      text: `${running ? `${plural(running, 'of them serves', 'of them serve')} requests, which finish first. ` : ''}${many.map((one) => one.id).join(', ')}`,
+      verb: VERBS[verb],
+      danger: verb === 'remove',
+      ...(verb === 'remove' ? { name: plural(many.length, 'deployment') } : {}),
+    });
+    if (!sure) return null;
+  }
+  const answers = await Promise.all(many.map(async (one) => [one.id, (await ask(one, verb))?.message ?? ''] as const));
+  const problems = new Map(answers.filter(([, problem]) => problem));
+  const done = many.length - problems.size;
+  const text = `${plural(done, `deployment ${DONE_ALL[verb][0]}`, `deployments ${DONE_ALL[verb][1]}`)}${problems.size ? `; ${plural(problems.size, 'was', 'were')} refused, and their rows say why` : ''}.`;
+  toast({ text, kind: problems.size ? 'warning' : 'busy' });
+  return problems;
 }
 
 /** Restart after asking, since a running engine ends its streams. */
@@ -55,17 +90,13 @@ export async function remove(one: DeploymentView): Promise<string> {
     name: one.id,
   });
   if (!sure) return '';
-  try {
-    state.deployments.put(await body(api.DELETE('/v1/_ui/deployments/{deployment}', { params: { path: { deployment: one.id } } })));
-  } catch (error) {
-    return refused(error, `${one.id} was not removed`);
-  }
+  const failure = await ask(one, 'remove');
+  if (failure) return refused(failure, `${one.id} was not removed`);
   toast({ text: `${one.id} is being removed.`, kind: 'maintenance' });
   return '';
 }
 
-function refused(error: unknown, what: string): string {
-  const failure = asFailure(error);
+function refused(failure: Failure, what: string): string {
   toast({ text: `${what}: ${failure.message} ${failure.fix}`, kind: 'critical' });
   return failure.message;
 }

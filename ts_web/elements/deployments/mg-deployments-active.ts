@@ -13,7 +13,7 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { hrefWith, param, setParams } from '../../router.ts';
-import { actionsOf } from './actions.ts';
+import { actionsOf, actOnAll, type Verb } from './actions.ts';
 import { progressOf } from './progress.ts';
 
 const NEEDS_SOMEBODY: readonly string[] = ['failed', 'restarting', 'pending'];
@@ -33,6 +33,7 @@ export class MgDeploymentsActive extends MgElement {
 
   /** What the daemon refused, by deployment; shown in its row until the next action. */
   @internal() private refused: ReadonlyMap<string, string> = new Map();
+  @internal() private selected: ReadonlySet<string> = new Set();
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -51,12 +52,25 @@ export class MgDeploymentsActive extends MgElement {
     this.refused = next;
   }
 
+  async #bulk(verb: Verb | 'remove'): Promise<void> {
+    const problems = await actOnAll(state.deployments.items.value.filter((one) => this.selected.has(one.id)), verb);
+    if (!problems) return;
+    this.refused = problems;
+    this.selected = new Set(problems.keys());
+  }
+
+  #buttons(): unknown {
+    const button = (verb: Verb | 'remove', label: string, kind = ''): unknown =>
+      html`<button type="button" slot="bulk" class="btn ${kind}" @click=${() => void this.#bulk(verb)}>${label}</button>`;
+    return html`${button('start', 'Start')}${button('stop', 'Stop')}${button('restart', 'Restart')}${button('remove', 'Remove…', 'danger')}`;
+  }
+
   readonly #columns: readonly Column<DeploymentView>[] = [
     {
       id: 'id',
       label: 'Deployment',
       main: true,
-      cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null })}>${one.id}</a>${one.simulated ? html` <mg-badge>simulated</mg-badge>` : nothing}`,
+      cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null, line: null })}>${one.id}</a>${one.simulated ? html` <mg-badge>simulated</mg-badge>` : nothing}`,
       sort: (one) => one.id,
     },
     {
@@ -123,13 +137,14 @@ export class MgDeploymentsActive extends MgElement {
     return html`<h1 class="visually-hidden">Active deployments</h1>
       <mg-state .source=${state.deployments} rows="5">
         ${all.length
-          ? html`<mg-table name="deployments" label="deployments" sort="id" .columns=${this.#columns} .rows=${rows} .current=${open}
-              .rowKey=${(one: DeploymentView) => one.id}>${this.#facets(all)}</mg-table>`
+          ? html`<mg-table name="deployments" label="deployments" sort="id" .columns=${this.#columns} .rows=${rows} .current=${open} selectable .selection=${this.selected}
+              @mg-select=${(event: CustomEvent<ReadonlySet<string>>) => (this.selected = event.detail)}
+              .rowKey=${(one: DeploymentView) => one.id}>${this.#facets(all)}${this.#buttons()}</mg-table>`
           : html`<mg-empty heading="Nothing is deployed" icon="deployments">
               <p>A model that is deployed runs here, whatever brought it: the command line, the API or config.json.</p>
               <mg-command text="modelgrid run qwen3-4b"></mg-command>
             </mg-empty>`}
       </mg-state>
-      ${open ? html`<mg-deployment-drawer .deployment=${open} @mg-close=${() => setParams({ open: null, tab: null })}></mg-deployment-drawer>` : nothing}`;
+      ${open ? html`<mg-deployment-drawer .deployment=${open} @mg-close=${() => setParams({ open: null, tab: null, find: null, expression: null, line: null })}></mg-deployment-drawer>` : nothing}`;
   }
 }

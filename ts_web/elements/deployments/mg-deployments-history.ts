@@ -40,7 +40,7 @@ export class MgDeploymentsHistory extends MgElement {
   }
 
   readonly #columns: readonly Column<HistoryView>[] = [
-    { id: 'id', label: 'Deployment', main: true, cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null })}>${one.id}</a>`, sort: (one) => one.id },
+    { id: 'id', label: 'Deployment', main: true, cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null, line: null })}>${one.id}</a>`, sort: (one) => one.id },
     { id: 'state', label: 'Ended as', nowrap: true, cell: (one) => html`<mg-status state=${one.state}></mg-status>`, sort: (one) => one.state },
     { id: 'reason', label: 'Reason', cell: (one) => one.reason, sort: (one) => one.reason },
     { id: 'by', label: 'By', cell: (one) => one.by || UNKNOWN, sort: (one) => one.by || null },
@@ -61,6 +61,6 @@ export class MgDeploymentsHistory extends MgElement {
               .rowKey=${(one: HistoryView) => one.id}></mg-table>`
           : html`<mg-empty heading="Nothing has ended yet" icon="deployments"><p>Deployments that were stopped, removed or given up are kept here with their last 500 lines.</p></mg-empty>`}
       </mg-state>
-      ${open ? html`<mg-history-drawer .deployment=${open} @mg-close=${() => setParams({ open: null, tab: null })}></mg-history-drawer>` : nothing}`;
+      ${open ? html`<mg-history-drawer .deployment=${open} @mg-close=${() => setParams({ open: null, tab: null, find: null, expression: null, line: null })}></mg-history-drawer>` : nothing}`;
   }
 }

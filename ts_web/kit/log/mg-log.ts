@@ -133,7 +133,7 @@ export class MgLog extends MgElement {
           @click=${() => setParams({ expression: finder.isExpression ? null : 1 }, { replace: true })}>.*</button>
       </div>
       ${finder.pattern && !finder.problem
-        ? html`<span class="count" role="status">${at ? `${count(at)} of ` : ''}${count(finder.count)} ${finder.count === 1 ? 'match' : 'matches'}</span>
+        ? html`<span class="count" role="status">${at ? `${count(at)} of ` : ''}${plural(finder.count, 'match', 'matches')}</span>
             <button type="button" class="btn ghost icon-only" aria-label="Match before" title="Match before (N)" ?disabled=${!finder.count} @click=${() => this.#step(-1)}>${icon('up')}</button>
             <button type="button" class="btn ghost icon-only" aria-label="Next match" title="Next match (n)" ?disabled=${!finder.count} @click=${() => this.#step(1)}>${icon('down')}</button>
             ${this.narrowed ? html`<a class="btn ghost" href=${this.narrowed(finder.pattern, finder.isExpression)} title="Search the whole log, not only what is here">Only these</a>` : nothing}`
