@@ -105,6 +105,7 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         await members.authenticate(_bearer(request))
         epoch, generation = _numbers(request, "epoch", "generation")
         found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS)
+        await members.authenticate(_bearer(request))  # it may have left meanwhile
         return _json(found) if found is not None else Response(status_code=NO_NEWS)
 
     async def leave(request: Request) -> Response:

@@ -20,7 +20,7 @@ from modelgrid.domain.node import Node, NodeLiveness, NodeStatus
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.store import Store
 from modelgrid.services.cluster.intake import Intake
-from modelgrid.services.cluster.members import Members
+from modelgrid.services.cluster.members import Members, stranger
 from modelgrid.services.cluster.orders import OrderBook
 from modelgrid.services.events import EventMaker, Notifier
 from modelgrid.services.registry import DeploymentRegistry
@@ -117,10 +117,13 @@ class ControlPlane:
     async def heartbeat(self, name: NodeName, report: Report) -> Orders:
         """Take a report of the authenticated node `name`; return its orders.
 
-        Raises `Conflict` for a report that speaks for another node, or is not newer than the last one."""
+        Raises `Conflict` for a report that speaks for another node, or is not newer than the last one, and
+        `Unauthenticated` for a node that has left since it was authenticated."""
         if report.node.name != name:
             log.warning("a node spoke for another", node=name, spoke_for=report.node.name)
             raise Conflict(f"{name} cannot speak for {report.node.name}.", fix="Each node has a credential of its own.")
+        if self.members.find(name) is None:
+            raise stranger()
         known = self._known.setdefault(name, _Known(heard_at=self._listened.seconds, liveness=NodeLiveness.SUSPECT))
         last = known.report
         if last is not None and (report.epoch, report.sequence) <= (last.epoch, last.sequence):
@@ -130,9 +133,10 @@ class ControlPlane:
             raise Conflict(verdict.note)
         known.heard_at = self._listened.seconds
         now = self._clock.now()
-        known.problem, known.note = clock_problem(report.at - now), verdict.note
+        problem = clock_problem(report.at - now)
         fresh = replace(report.node, heartbeat_at=now)
-        news = last is None or known.node is None or _differs(known.node, fresh)
+        news = last is None or known.node is None or problem != known.problem or _differs(known.node, fresh)
+        known.problem, known.note = problem, verdict.note
         known.node, known.report, known.unwritten = fresh, report, True
         await self._judge(name, known)
         await self._intake.take(

@@ -134,14 +134,15 @@ class Members:
                 now = self._clock.now()
                 await self._save(replace(member, digest=digest, next_digest="", rotated_at=now))
                 return member.name
-        raise Unauthenticated(
-            "This node does not belong to the cluster (any more).",
-            fix="Join it again with an invitation of this control plane.",
-        )
+        raise stranger()
 
     async def renewed(self, name: NodeName) -> str:
-        """Return a new credential when the node's is old enough for that, an empty text otherwise."""
-        member, now = self._members[name], self._clock.now()
+        """Return a new credential when the node's is old enough for that, an empty text otherwise.
+
+        Raises `Unauthenticated` for a node that is no member any more."""
+        member, now = self._members.get(name), self._clock.now()
+        if member is None:
+            raise stranger()
         age = now - member.rotated_at
         if age < (REPEAT_SECONDS if member.next_digest else ROTATE_SECONDS):
             return ""
@@ -176,3 +177,11 @@ class Members:
     def _keep(self, member: Member) -> None:
         self._members[member.name] = member
         self.changed.notify()
+
+
+def stranger() -> Unauthenticated:
+    """Return what somebody hears whose credential is of no member."""
+    return Unauthenticated(
+        "This node does not belong to the cluster (any more).",
+        fix="Join it again with an invitation of this control plane.",
+    )
