@@ -250,6 +250,7 @@ class Assembly:
             targets=self.targets,
             inventory=lambda: base.gpus.inventory,
             settings=launch_settings(config, state_dir, base.platform),
+            check_start=self.standing.check_start,
         )
         ports = EnginePorts(self._held_ports, base.secrets.integer(32))
         self.keepers = Keepers(
@@ -263,6 +264,7 @@ class Assembly:
                 clock=clock,
                 allocate_port=ports.allocate,
                 launch=self.launches.launch,
+                stop_grace=self.standing.stop_grace,
                 names=self.launches.names,
                 node=name,
                 in_flight=self.gateways.in_flight,

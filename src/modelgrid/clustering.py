@@ -16,6 +16,7 @@ from modelgrid.api.cluster import ControlPlaneApi
 from modelgrid.config.file import write_atomically
 from modelgrid.config.model import Config
 from modelgrid.domain.cluster import NodeLoad, SharedRouting
+from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.join_format import NODE_PREFIX, digest_of
 from modelgrid.domain.key_format import SECRET_BITS, make_secret
 from modelgrid.domain.model import CatalogEntry
@@ -91,6 +92,13 @@ class Alone:
 
     def ordered_entry(self, _model: str) -> CatalogEntry | None:
         """Return what the control plane's catalog says of a model that it has ordered here."""
+        return None
+
+    def check_start(self, deployment: DeploymentId) -> None:
+        """Raise `RuntimeUnavailable` for what must not be started on this node at present."""
+
+    def stop_grace(self, _deployment: DeploymentId) -> float | None:
+        """Return how many seconds an engine may take to end, where it is not the usual."""
         return None
 
     def answers(self) -> tuple[Callable[[str], str | None], ControlPlaneApi | None]:
@@ -203,7 +211,7 @@ class AsWorker(Alone):
         self._membership = membership
         self._routing = self._files.routing()
         self._link = HttpControlPlane(membership.url, membership.certificate, membership.credential)
-        self.obedience = Obedience(ground.registry, ground.targets, ground.clock)
+        self.obedience = Obedience(ground.registry, ground.targets, ground.clock, ground.store)
         self._gateways: GatewayService | None = None
         self.agent: NodeAgent = NodeAgent(
             link=self._link,
@@ -236,6 +244,15 @@ class AsWorker(Alone):
 
     def ordered_entry(self, model: str) -> CatalogEntry | None:
         return self.obedience.entries.get(model)
+
+    async def load(self) -> None:
+        await self.obedience.load()
+
+    def check_start(self, deployment: DeploymentId) -> None:
+        self.agent.check_start(deployment)
+
+    def stop_grace(self, deployment: DeploymentId) -> float | None:
+        return self.agent.stop_grace_seconds(deployment)
 
     async def start(self, gateways: GatewayService) -> None:
         self._gateways = gateways

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from memory_store import MemoryStore
 from store_postgres import PostgresCluster, binaries, postgres_cluster
 from store_values import (
     access_token,
@@ -32,6 +33,7 @@ from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, NotFo
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.node import NodeStatus
 from modelgrid.domain.target import Origin, RuntimeKind
+from modelgrid.ports.store import Store
 
 
 @pytest.fixture(scope="session")
@@ -45,15 +47,19 @@ def cluster() -> Iterator[PostgresCluster]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of a database that is not there yet (SQLite) or empty (PostgreSQL)."""
+    return _url(request, tmp_path)
+
+
+def _url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/state.db"
     postgres: PostgresCluster = request.getfixturevalue("cluster")
     return postgres.url(postgres.create_database())
 
 
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[SqlStore]:
-    opened = await open_store(url)
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = MemoryStore() if request.param == "memory" else await open_store(_url(request, tmp_path))
     yield opened
     await opened.close()
 
@@ -61,13 +67,13 @@ async def store(url: str) -> AsyncIterator[SqlStore]:
 # --- targets
 
 
-async def test_a_target_comes_back_as_it_was_put(store: SqlStore) -> None:
+async def test_a_target_comes_back_as_it_was_put(store: Store) -> None:
     put = await store.put_target(target())
     assert put == target(revision=1)
     assert await store.targets() == (put,)
 
 
-async def test_targets_are_counted_up_and_ordered_by_name(store: SqlStore) -> None:
+async def test_targets_are_counted_up_and_ordered_by_name(store: Store) -> None:
     await store.put_target(target("b"))
     await store.put_target(target("A"))
     second = await store.put_target(target("b", replicas=3))
@@ -75,7 +81,7 @@ async def test_targets_are_counted_up_and_ordered_by_name(store: SqlStore) -> No
     assert [(t.name, t.replicas, t.revision) for t in await store.targets()] == [("A", 2, 1), ("b", 3, 2)]
 
 
-async def test_the_expected_revision_guards_a_put(store: SqlStore) -> None:
+async def test_the_expected_revision_guards_a_put(store: Store) -> None:
     with pytest.raises(Conflict) as absent:
         await store.put_target(target(), expected_revision=3, events=[event()])
     assert absent.value.details["revision"] == 0
@@ -91,7 +97,7 @@ async def test_the_expected_revision_guards_a_put(store: SqlStore) -> None:
     assert await store.events() == (), "a refused put must leave no event"
 
 
-async def test_deleting_a_target(store: SqlStore) -> None:
+async def test_deleting_a_target(store: Store) -> None:
     await store.put_target(target())
     with pytest.raises(Conflict) as stale:
         await store.delete_target(target().name, expected_revision=2, events=[event()])
@@ -139,7 +145,7 @@ async def test_fifty_writers_exactly_one_wins_per_revision(url: str) -> None:
 # --- deployments and history
 
 
-async def test_a_deployment_comes_back_as_it_was_saved(store: SqlStore) -> None:
+async def test_a_deployment_comes_back_as_it_was_saved(store: Store) -> None:
     minimal = Deployment(
         id=deployment().id, target="t", model="m", origin=Origin.CONFIG, runtime=RuntimeKind.PROCESS, created_at=1.0
     )
@@ -149,7 +155,7 @@ async def test_a_deployment_comes_back_as_it_was_saved(store: SqlStore) -> None:
     assert await store.deployments() == (replace(minimal, revision=1), replace(full, revision=1))
 
 
-async def test_the_carried_revision_guards_a_save(store: SqlStore) -> None:
+async def test_the_carried_revision_guards_a_save(store: Store) -> None:
     first = await store.save_deployment(deployment(), events=[event("created")])
     second = await store.save_deployment(replace(first, attempt=3))
     assert second.revision == 2
@@ -161,7 +167,7 @@ async def test_the_carried_revision_guards_a_save(store: SqlStore) -> None:
     assert [e.kind for e in await store.events()] == ["created"]
 
 
-async def test_archiving_moves_once(store: SqlStore) -> None:
+async def test_archiving_moves_once(store: Store) -> None:
     saved = await store.save_deployment(deployment())
     ended = record(deployment=saved)
     await store.archive_deployment(ended, events=[event("removed")])
@@ -174,7 +180,17 @@ async def test_archiving_moves_once(store: SqlStore) -> None:
     assert conflict.value.details["revision"] == 0, "a late writer must not bring it back"
 
 
-async def test_archiving_replaces_the_record_of_a_stop(store: SqlStore) -> None:
+async def test_what_was_forgotten_may_be_created_again(store: Store) -> None:
+    saved = await store.save_deployment(deployment())
+    await store.archive_deployment(record(deployment=saved))
+    await store.forget_history(saved.id)
+    await store.forget_history("nobody")
+    with pytest.raises(NotFound):
+        await store.history_record(saved.id)
+    assert (await store.save_deployment(deployment())).revision == 1
+
+
+async def test_archiving_replaces_the_record_of_a_stop(store: Store) -> None:
     saved = await store.save_deployment(deployment())
     await store.put_history(record(deployment=saved, reason="stopped"))
     assert await store.deployments() == (saved,)
@@ -184,13 +200,13 @@ async def test_archiving_replaces_the_record_of_a_stop(store: SqlStore) -> None:
     assert [r.reason for r in await store.history()] == ["removed"]
 
 
-async def test_archiving_one_that_was_never_saved_keeps_its_record(store: SqlStore) -> None:
+async def test_archiving_one_that_was_never_saved_keeps_its_record(store: Store) -> None:
     await store.archive_deployment(record(), events=[event("removed")])
     assert (await store.history_record(record().deployment.id)) == record()
     assert len(await store.events()) == 1
 
 
-async def test_history_is_newest_first_and_pages(store: SqlStore) -> None:
+async def test_history_is_newest_first_and_pages(store: Store) -> None:
     for n in range(5):
         await store.put_history(record(f"d-{n}", ended_at=100.0 + n))
     page = await store.history(limit=2)
@@ -208,7 +224,7 @@ async def test_history_is_newest_first_and_pages(store: SqlStore) -> None:
     assert [r.deployment.id for r in await store.history(limit=2, before=(200.0, "e-2"))] == ["e-1", "d-4"]
 
 
-async def test_pruning_keeps_events_of_what_is_kept(store: SqlStore) -> None:
+async def test_pruning_keeps_events_of_what_is_kept(store: Store) -> None:
     live = await store.save_deployment(deployment("live"))
     for n in range(3):
         await store.put_history(record(f"ended-{n}", ended_at=100.0 + n))
@@ -226,7 +242,7 @@ async def test_pruning_keeps_events_of_what_is_kept(store: SqlStore) -> None:
 # --- events
 
 
-async def test_events_come_back_in_order_with_rising_numbers(store: SqlStore) -> None:
+async def test_events_come_back_in_order_with_rising_numbers(store: Store) -> None:
     facts = [event(f"k{n}", message=f"nul \0 in {n}") for n in range(10)]
     added = await store.add_events(facts)
     assert [replace(e, seq=0) for e in added] == facts
@@ -239,7 +255,7 @@ async def test_events_come_back_in_order_with_rising_numbers(store: SqlStore) ->
     assert await store.add_events([]) == ()
 
 
-async def test_who_listens_hears_of_each_event_once_it_is_durable(store: SqlStore) -> None:
+async def test_who_listens_hears_of_each_event_once_it_is_durable(store: Store) -> None:
     heard: list[Event] = []
     store.on_events(heard.extend)
     added = await store.add_events([event("a"), event("b")])
@@ -252,7 +268,7 @@ async def test_who_listens_hears_of_each_event_once_it_is_durable(store: SqlStor
     assert tuple(heard) == await store.events()
 
 
-async def test_numbers_are_never_given_twice(store: SqlStore) -> None:
+async def test_numbers_are_never_given_twice(store: Store) -> None:
     (first,) = await store.add_events([event(subject=Subject.NODE, at=1.0)])
     await store.prune_history(keep=0, events_before=2.0)
     assert await store.events() == ()
@@ -260,7 +276,7 @@ async def test_numbers_are_never_given_twice(store: SqlStore) -> None:
     assert second.seq > first.seq
 
 
-async def test_events_are_found_by_subject(store: SqlStore) -> None:
+async def test_events_are_found_by_subject(store: Store) -> None:
     a, b, c = await store.add_events(
         [event(subject_id="a"), event(subject_id="b"), event(subject=Subject.NODE, subject_id="a")]
     )
@@ -277,11 +293,11 @@ async def test_who_follows_the_events_misses_none(url: str) -> None:
         seen: list[int] = []
         written: list[int] = []
 
-        async def write(store: SqlStore) -> None:
+        async def write(store: Store) -> None:
             for _ in range(25):
                 written.extend(e.seq for e in await store.add_events([event("a"), event("b")]))
 
-        async def follow(store: SqlStore) -> None:
+        async def follow(store: Store) -> None:
             all_written = False
             while not all_written:
                 all_written = len(written) == 300  # before the look, so that one look comes after the last write
@@ -296,7 +312,7 @@ async def test_who_follows_the_events_misses_none(url: str) -> None:
 # --- API keys, users, nodes, settings
 
 
-async def test_api_keys(store: SqlStore) -> None:
+async def test_api_keys(store: Store) -> None:
     await store.add_api_key(api_key("k2", created_at=2.0), events=[event("created", subject=Subject.KEY)])
     await store.add_api_key(api_key("k1", created_at=1.0, expires_at=None, limits=KeyLimits()))
     assert await store.api_keys() == (
@@ -310,7 +326,7 @@ async def test_api_keys(store: SqlStore) -> None:
     assert [e.kind for e in await store.events()] == ["created"]
 
 
-async def test_revoking_twice_keeps_the_first_time(store: SqlStore) -> None:
+async def test_revoking_twice_keeps_the_first_time(store: Store) -> None:
     await store.add_api_key(api_key())
     assert (await store.revoke_api_key("k1", 5.0, events=[event("revoked")])).revoked_at == 5.0
     assert (await store.revoke_api_key("k1", 6.0, events=[event("revoked")])).revoked_at == 5.0
@@ -320,7 +336,7 @@ async def test_revoking_twice_keeps_the_first_time(store: SqlStore) -> None:
     assert len(await store.events()) == 1
 
 
-async def test_last_use_only_moves_forward(store: SqlStore) -> None:
+async def test_last_use_only_moves_forward(store: Store) -> None:
     await store.add_api_key(api_key("k1"))
     await store.add_api_key(api_key("k2", created_at=1_760_000_001.0))
     await store.touch_api_keys({"k1": 50.0, "k2": 10.0, "nobody": 1.0})
@@ -329,7 +345,7 @@ async def test_last_use_only_moves_forward(store: SqlStore) -> None:
     assert [key.last_used_at for key in await store.api_keys()] == [50.0, 20.0]
 
 
-async def test_access_tokens(store: SqlStore) -> None:
+async def test_access_tokens(store: Store) -> None:
     later = access_token("token-2", created_at=1_760_000_001.0, expires_at=None)
     await store.add_access_token(later)
     await store.add_access_token(access_token(), events=[event("token_created", subject=Subject.TOKEN)])
@@ -349,7 +365,7 @@ async def test_access_tokens(store: SqlStore) -> None:
     assert len(await store.events()) == 2
 
 
-async def test_an_invitation_is_good_once(store: SqlStore) -> None:
+async def test_an_invitation_is_good_once(store: Store) -> None:
     await store.add_join_token(join_token(), events=[event("invited", subject=Subject.NODE)])
     with pytest.raises(Conflict):
         await store.add_join_token(join_token())
@@ -367,7 +383,7 @@ async def test_an_invitation_is_good_once(store: SqlStore) -> None:
     assert len(await store.events()) == 1
 
 
-async def test_members(store: SqlStore) -> None:
+async def test_members(store: Store) -> None:
     await store.put_members([member("worker-b"), member()], events=[event(subject=Subject.NODE)])
     moved = member(peer_url="https://192.0.2.8:8083", next_digest="f" * 64)
     await store.put_members([moved])
@@ -380,7 +396,7 @@ async def test_members(store: SqlStore) -> None:
     assert len(await store.events()) == 2
 
 
-async def test_the_audit_log_is_numbered_without_gaps_and_chained(store: SqlStore) -> None:
+async def test_the_audit_log_is_numbered_without_gaps_and_chained(store: Store) -> None:
     def entry(who: str, action: str = "login") -> AuditEntry:
         return AuditEntry(at=1.5, who=who, kind="", source="192.0.2.1", action=action, target="/x", status=200)
 
@@ -400,7 +416,7 @@ async def test_the_audit_log_is_numbered_without_gaps_and_chained(store: SqlStor
     assert await store.audit_from(5, 10) == oldest[5:]
 
 
-async def test_users(store: SqlStore) -> None:
+async def test_users(store: Store) -> None:
     await store.put_user(user("zoë"))
     await store.put_user(user("admin"), events=[event("password_changed", subject=Subject.USER)])
     changed = user("admin", must_change_password=False, password_expires_at=None, password_hash="$argon2id$new")
@@ -408,7 +424,7 @@ async def test_users(store: SqlStore) -> None:
     assert await store.users() == (changed, user("zoë"))
 
 
-async def test_sessions(store: SqlStore) -> None:
+async def test_sessions(store: Store) -> None:
     later = session("session-2", created_at=1_760_000_001.0)
     await store.put_session(later)
     await store.put_session(session())
@@ -421,7 +437,7 @@ async def test_sessions(store: SqlStore) -> None:
     assert await store.sessions() == (seen,)
 
 
-async def test_a_changed_password_ends_the_sessions_of_its_user_alone(store: SqlStore) -> None:
+async def test_a_changed_password_ends_the_sessions_of_its_user_alone(store: Store) -> None:
     await store.put_session(session())
     await store.put_session(session("session-2", user="zoë"))
     await store.put_user(user())
@@ -457,14 +473,14 @@ async def test_a_database_of_the_first_schema_is_migrated(url: str) -> None:
     await store.close()
 
 
-async def test_node_status(store: SqlStore) -> None:
+async def test_node_status(store: Store) -> None:
     assert await store.node_status() == {}
     await store.set_node_status("worker-a", NodeStatus.CORDONED, events=[event("cordoned", subject=Subject.NODE)])
     await store.set_node_status("worker-a", NodeStatus.DRAINING)
     assert await store.node_status() == {"worker-a": NodeStatus.DRAINING}
 
 
-async def test_settings(store: SqlStore) -> None:
+async def test_settings(store: Store) -> None:
     await store.put_setting("epoch", json.dumps(1))
     await store.put_setting("epoch", json.dumps(2))
     assert await store.settings(["epoch", "absent"]) == {"epoch": "2"}
@@ -493,7 +509,7 @@ async def test_everything_outlives_a_close(url: str) -> None:
     await second.close()
 
 
-async def test_text_that_is_not_unicode_is_refused(store: SqlStore) -> None:
+async def test_text_that_is_not_unicode_is_refused(store: Store) -> None:
     lone = b"\xff".decode("utf-8", "surrogateescape")
     for write in (
         lambda: store.add_events([event(message=lone)]),
@@ -506,7 +522,7 @@ async def test_text_that_is_not_unicode_is_refused(store: SqlStore) -> None:
     assert await store.events() == ()
 
 
-async def test_calls_run_off_the_event_loop_and_may_be_cancelled(store: SqlStore) -> None:
+async def test_calls_run_off_the_event_loop_and_may_be_cancelled(store: Store) -> None:
     tasks = [asyncio.create_task(store.put_target(target(f"t{n}"))) for n in range(40)]
     await asyncio.sleep(0)
     for task in tasks[::2]:

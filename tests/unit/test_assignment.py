@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from modelgrid.decide.assignment import FACTS, accepted, dismissed, informed, obeyed, order_of
+from modelgrid.decide.assignment import FACTS, accepted, dismissed, fenced, informed, obeyed, order_of
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.engine import EngineRef
 from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
@@ -106,9 +106,18 @@ def test_every_fact_is_taken_over() -> None:
     assert {name: getattr(found, name) for name in FACTS} == told
 
 
-def test_what_is_dismissed_drains_unless_it_has_no_time() -> None:
+def test_what_is_dismissed_drains() -> None:
     gone = dismissed(row(**RAN, restart_requested=True), "not wanted", 9.0)
     assert (gone.intent, gone.intent_reason, gone.intent_at) == (Intent.REMOVE, "not wanted", 9.0)
     assert (gone.restart_requested, gone.drain_started_at, gone.stop_started_at) == (False, None, None)
     assert dismissed(gone, "once more", 10.0) == gone
-    assert dismissed(row(**RAN), "cut off", 9.0, drained=True).stop_started_at == 9.0
+
+
+def test_what_is_fenced_ends_at_once_and_runs_again_when_it_is_ordered_again() -> None:
+    cut_off = fenced(row(**RAN), "cut off", 9.0)
+    assert (cut_off.intent, cut_off.drain_started_at, cut_off.stop_started_at) == (Intent.STOP, 9.0, 9.0)
+    assert fenced(cut_off, "cut off", 10.0) == cut_off
+    again = obeyed(cut_off, order(row(**RAN)))
+    assert (again.intent, again.restart_requested, again.stop_started_at) == (Intent.RUN, True, None)
+    draining = row(**RAN, intent=Intent.REMOVE, drain_started_at=5.0)
+    assert fenced(draining, "cut off", 9.0).stop_started_at == 9.0, "what drains already ends faster"

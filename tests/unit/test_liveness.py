@@ -2,7 +2,13 @@
 
 import pytest
 
-from modelgrid.decide.fence import FENCE_AFTER_HEARTBEATS, Outcome, must_stop_exclusive, stop_grace_seconds
+from modelgrid.decide.fence import (
+    FENCE_AFTER_HEARTBEATS,
+    Outcome,
+    may_start_exclusive,
+    must_stop_exclusive,
+    stop_grace_seconds,
+)
 from modelgrid.decide.liveness import LONGEST_LOOK_SECONDS, LOST_AFTER_HEARTBEATS, ListeningClock, liveness
 from modelgrid.domain.node import NodeLiveness
 
@@ -79,12 +85,26 @@ def test_a_restarted_control_plane_begins_with_silence_nought() -> None:
         (9_000.0, Outcome.REFUSED, False),
         (9_000.0, Outcome.UNANSWERED, True),
         (None, Outcome.NONE_YET, False),
-        (None, Outcome.REFUSED, False),
+        (None, Outcome.REFUSED, True),
         (None, Outcome.UNANSWERED, True),
     ],
 )
 def test_who_is_cut_off_stops_what_is_exclusive(since: float | None, outcome: Outcome, stops: bool) -> None:
     assert must_stop_exclusive(since, outcome, 5.0) is stops
+
+
+@pytest.mark.parametrize(
+    ("since", "outcome", "starts"),
+    [
+        (None, Outcome.NONE_YET, False),
+        (None, Outcome.REFUSED, False),
+        (0.1, Outcome.ANSWERED, True),
+        (9_000.0, Outcome.REFUSED, True),
+        (25.0, Outcome.UNANSWERED, False),
+    ],
+)
+def test_what_is_exclusive_starts_only_after_an_answer(since: float | None, outcome: Outcome, starts: bool) -> None:
+    assert may_start_exclusive(since, outcome, 5.0) is starts
 
 
 @pytest.mark.parametrize("heartbeat", [0.5, 1.0, 5.0, 30.0])

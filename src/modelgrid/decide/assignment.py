@@ -83,7 +83,9 @@ def obeyed(present: Deployment, order: Order) -> Deployment:
     held = present.placement
     if held is not None and held.epoch > order.placement.epoch:
         return present
-    restart = order.restarts_asked > present.restarts_asked and order.intent is Intent.RUN
+    # What ended here, also by this node's own decision, needs a new start to run again.
+    asked = order.restarts_asked > present.restarts_asked or present.intent is not Intent.RUN
+    restart = asked and order.intent is Intent.RUN
     wished = order.intent is not present.intent or restart
     changed = replace(
         present,
@@ -95,9 +97,8 @@ def obeyed(present: Deployment, order: Order) -> Deployment:
     return replace(changed, drain_started_at=None, stop_started_at=None) if wished else changed
 
 
-def dismissed(present: Deployment, reason: str, now: float, *, drained: bool = False) -> Deployment:
-    """Return the row of a deployment that is not wanted here any more. `drained`: its engine is not to wait for the
-    requests that it has in hand."""
+def dismissed(present: Deployment, reason: str, now: float) -> Deployment:
+    """Return the row of a deployment that is not wanted here any more."""
     if present.intent is Intent.REMOVE:
         return present
     return replace(
@@ -107,8 +108,26 @@ def dismissed(present: Deployment, reason: str, now: float, *, drained: bool = F
         intent_by="",
         intent_at=now,
         restart_requested=False,
-        drain_started_at=now if drained else None,
-        stop_started_at=now if drained else None,
+        drain_started_at=None,
+        stop_started_at=None,
+    )
+
+
+def fenced(present: Deployment, reason: str, now: float) -> Deployment:
+    """Return the row of a deployment whose engine has to end at once, without draining, and is kept for the case that
+    the control plane orders it again. One that is ending already ends faster."""
+    if present.intent is not Intent.RUN:
+        hurried = present.engine is not None and present.stop_started_at is None
+        return replace(present, drain_started_at=now, stop_started_at=now) if hurried else present
+    return replace(
+        present,
+        intent=Intent.STOP,
+        intent_reason=reason,
+        intent_by="",
+        intent_at=now,
+        restart_requested=False,
+        drain_started_at=now,
+        stop_started_at=now,
     )
 
 

@@ -30,12 +30,24 @@ def must_stop_exclusive(
     """Return whether the node's exclusive deployments have to end now, without draining.
 
     `seconds_since_answered_was_sent` is by a clock that never jumps; `None` when no heartbeat was answered since the
-    daemon started. Then nobody knows how long it was silent before, and the first one that stays unanswered decides."""
-    if last_outcome in (Outcome.REFUSED, Outcome.NONE_YET):
+    daemon started. Then nobody knows how long it was silent before, nor what was given away meanwhile, and the first
+    one that is not answered decides."""
+    if last_outcome is Outcome.NONE_YET:
         return False
     if seconds_since_answered_was_sent is None:
-        return last_outcome is Outcome.UNANSWERED
+        return True
+    if last_outcome is Outcome.REFUSED:
+        return False
     return seconds_since_answered_was_sent >= FENCE_AFTER_HEARTBEATS * heartbeat_seconds
+
+
+def may_start_exclusive(
+    seconds_since_answered_was_sent: float | None, last_outcome: Outcome, heartbeat_seconds: float
+) -> bool:
+    """Return whether an exclusive deployment may be started: never before the control plane has answered once."""
+    if seconds_since_answered_was_sent is None:
+        return False
+    return not must_stop_exclusive(seconds_since_answered_was_sent, last_outcome, heartbeat_seconds)
 
 
 def stop_grace_seconds(heartbeat_seconds: float) -> float:

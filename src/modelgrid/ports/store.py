@@ -64,6 +64,10 @@ class Store(Protocol):
         """Raises `NotFound`."""
         ...
 
+    async def forget_history(self, deployment_id: str) -> None:
+        """Drop a record, so that a deployment of this id may be created again. Unknown ids are ignored."""
+        ...
+
     async def prune_history(self, *, keep: int, events_before: float) -> None:
         """Drop all but the newest `keep` records, and events older than `events_before` of subjects that are
         neither a live deployment nor a kept record."""

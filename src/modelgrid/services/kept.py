@@ -56,7 +56,9 @@ class KeeperTools:
     clock: Clock
     allocate_port: Callable[[], int]
     launch: Callable[[Deployment], EngineLaunch]
-    """Builds the launch of the present attempt; raises `LaunchRefused`."""
+    """Builds the launch of the present attempt; raises `LaunchRefused`, or `RuntimeUnavailable` while it must wait."""
+    stop_grace: Callable[[DeploymentId], float | None] = lambda _: None
+    """Seconds that an engine may take to end, where it is not the usual."""
     names: Callable[[Deployment], tuple[str, tuple[Capability, ...]]]
     """The name the engine serves, and what it is able to do."""
     node: NodeName

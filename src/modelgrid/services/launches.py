@@ -8,6 +8,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import EngineLaunch, GpuBinding
 from modelgrid.domain.errors import LaunchRefused
 from modelgrid.domain.gpu import GpuInventory
+from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.model import Capability, CatalogEntry
 from modelgrid.services.targets import TargetService
 
@@ -20,7 +21,10 @@ class Launches:
         targets: TargetService,
         inventory: Callable[[], GpuInventory],
         settings: LaunchSettings,
+        check_start: Callable[[DeploymentId], None] = lambda _: None,
     ) -> None:
+        """`check_start` raises for a deployment that must not be started at present."""
+        self._check_start = check_start
         self._find = find
         self._targets = targets
         self._inventory = inventory
@@ -37,6 +41,7 @@ class Launches:
         placement = deployment.placement
         if placement is None or deployment.port is None:
             raise AssertionError(f"{deployment.id} has no placement or no port, and is being launched")
+        self._check_start(deployment.id)
         present = {gpu.id: gpu for gpu in self._inventory().gpus}
         missing = [gpu for gpu in placement.gpus if gpu not in present]
         if missing:

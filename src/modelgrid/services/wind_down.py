@@ -36,7 +36,8 @@ async def stop(kept: Kept, deployment: Deployment) -> None:
     if ref is not None:
         runtime = kept.runtime(deployment)
         kept.follow(runtime, ref)
-        await runtime.stop(ref, STOP_GRACE_SECONDS)
+        grace = kept.tools.stop_grace(kept.id)
+        await runtime.stop(ref, STOP_GRACE_SECONDS if grace is None else min(grace, STOP_GRACE_SECONDS))
         failpoint("stopped")
         await kept.hear_last_lines()
         if not deployment.restart_requested or deployment.intent is not Intent.RUN:

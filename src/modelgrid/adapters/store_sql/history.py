@@ -26,6 +26,10 @@ def put(db: Connection, record: HistoryRecord) -> None:
     put_row(db, history, values)
 
 
+def forget(db: Connection, deployment_id: str) -> None:
+    db.execute(delete(history).where(history.c.deployment_id == deployment_id))
+
+
 def exists(db: Connection, deployment_id: str) -> bool:
     return db.execute(select(history.c.ended_at).where(history.c.deployment_id == deployment_id)).first() is not None
 

@@ -90,6 +90,9 @@ class SqlStore(Store):
     async def history_record(self, deployment_id: str) -> HistoryRecord:
         return await self._database.read(history.one, deployment_id)
 
+    async def forget_history(self, deployment_id: str) -> None:
+        await self._database.write(history.forget, deployment_id)
+
     async def prune_history(self, *, keep: int, events_before: float) -> None:
         await self._database.write(history.prune, keep, events_before)
 

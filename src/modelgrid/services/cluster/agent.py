@@ -8,10 +8,10 @@ from typing import Any
 
 import structlog
 
-from modelgrid.decide.fence import Outcome, must_stop_exclusive
+from modelgrid.decide.fence import Outcome, may_start_exclusive, must_stop_exclusive, stop_grace_seconds
 from modelgrid.domain.cluster import NodeLoad, Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
-from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound
+from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId
@@ -176,9 +176,7 @@ class NodeAgent:
     async def _watch_fence(self) -> None:
         while True:
             await self._clock.sleep(PAUSE_SECONDS)
-            now, answered = self._clock.monotonic(), self._answered_at
-            silence = now - answered if answered is not None else None
-            if not must_stop_exclusive(silence, self._outcome, self._heartbeat_seconds):
+            if not must_stop_exclusive(self._silence(), self._outcome, self._heartbeat_seconds):
                 continue
             try:
                 stopped = await self._obedience.stop_exclusive()
@@ -189,6 +187,21 @@ class NodeAgent:
                 log.warning("cut off from the control plane: exclusive deployments stop", deployments=list(stopped))
                 self.contact = replace(self.contact, fenced=True)
                 self.changed.notify()
+
+    def check_start(self, deployment: DeploymentId) -> None:
+        """Raise `RuntimeUnavailable` for an exclusive deployment while nobody can say that it runs nowhere else."""
+        if self._obedience.is_exclusive(deployment) and not may_start_exclusive(
+            self._silence(), self._outcome, self._heartbeat_seconds
+        ):
+            raise RuntimeUnavailable("It may run only once, and waits for the control plane to say that it is here.")
+
+    def stop_grace_seconds(self, deployment: DeploymentId) -> float | None:
+        """Return how long an exclusive engine may take to end; `None` for all others."""
+        return stop_grace_seconds(self._heartbeat_seconds) if self._obedience.is_exclusive(deployment) else None
+
+    def _silence(self) -> float | None:
+        """Seconds since the last answered report was sent."""
+        return self._clock.monotonic() - self._answered_at if self._answered_at is not None else None
 
     async def _obey(self, orders: Orders) -> None:
         async with self._obeying:
