@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help sim browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -89,6 +89,9 @@ test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples pe
 
 bench-console: console-check browser ## Measure how fast the console is there, on a slowed-down machine and line
 	@$(BIN)/python -m benchmarks.bench_console
+
+bench-scale: setup-dev ## Measure what deciding costs with 10 to 1,000 nodes; ARGS="--nodes 10,100"
+	@$(BIN)/python -m benchmarks.bench_scale $(ARGS)
 
 sim: setup-dev ## Ten minutes of a failing cluster under virtual time, for 1,000 seeds; ARGS="--seed 17 --trace"
 	@$(BIN)/python tests/simulation/run.py $(ARGS)

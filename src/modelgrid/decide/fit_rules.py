@@ -106,9 +106,16 @@ class Look:
     node: Node
     gpu: Gpu
     held: tuple[Promise, ...]
-    need: MemoryNeed
-    needed: int
+    takes: "Takes"
     available: int
+
+    @property
+    def need(self) -> MemoryNeed:
+        return self.takes.need
+
+    @property
+    def needed(self) -> int:
+        return self.takes.bytes
 
     @property
     def rule(self) -> "GpuRule":
@@ -202,12 +209,12 @@ _GPU_RULES: tuple[GpuRule, ...] = (
     ),
     GpuRule(
         "not_empty",
-        lambda look: is_exclusive(look.need) and bool(look.held),
+        lambda look: bool(look.held) and is_exclusive(look.need),
         lambda look: f"the model takes a whole device and {listed(promise.holder for promise in look.held)} uses it",
     ),
     GpuRule(
         "larger_than_device",
-        lambda look: exceeds_device(look.need, look.gpu.vram_total_bytes),
+        lambda look: look.takes.too_large,
         lambda look: f"{format_bytes(look.needed)} needed, {format_bytes(look.gpu.vram_total_bytes)} is all it has",
     ),
     GpuRule("too_little_memory", lambda look: look.leftover < 0, lambda look: look.numbers),
@@ -219,21 +226,31 @@ Judged = tuple[Look, GpuRule]
 """A look at a GPU and the rule that judges it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """What one instance takes of one kind of device."""
+
+    need: MemoryNeed
+    bytes: int
+    """What the engine is given."""
+    too_large: bool
+    """More than such a device could ever give."""
+
+
 class Needs:
     """What one instance of a request takes, by kind of device: a cluster has many devices and few kinds."""
 
     def __init__(self, request: FitRequest, count: int) -> None:
         self._request = request
         self._count = count
-        self._known: dict[tuple[str, int], tuple[MemoryNeed, int]] = {}
+        self._known: dict[tuple[str, int], Takes] = {}
 
-    def of(self, gpu: Gpu) -> tuple[MemoryNeed, int]:
-        """Return the need on `gpu`, and what the engine is given of it."""
-        kind = (gpu.name, gpu.vram_total_bytes)
+    def of(self, gpu: Gpu) -> Takes:
+        kind, total = (gpu.name, gpu.vram_total_bytes), gpu.vram_total_bytes
         known = self._known.get(kind)
         if known is None:
             need = device_need(self._request.entry, self._request.spec, self._count, gpu)
-            known = self._known[kind] = (need, footprint(need, gpu.vram_total_bytes))
+            known = self._known[kind] = Takes(need, footprint(need, total), exceeds_device(need, total))
         return known
 
 
@@ -243,14 +260,12 @@ def looks_at(request: FitRequest, nodes: Iterable[Node], count: int, promises: P
     judged = []
     for node in nodes:
         for gpu in sorted(node.inventory.gpus, key=lambda gpu: (gpu.vendor, gpu.index, gpu.id)):
-            need, needed = needs.of(gpu)
             look = Look(
                 request=request,
                 node=node,
                 gpu=gpu,
                 held=promises.on(node.name, gpu.id),
-                need=need,
-                needed=needed,
+                takes=needs.of(gpu),
                 available=promises.available_bytes(node, gpu),
             )
             judged.append((look, look.rule))
