@@ -10,6 +10,7 @@ import { remember, remembered } from './kit/remember.ts';
  */
 
 export type Overview = Schemas['Overview'];
+export type ClusterView = Schemas['ClusterView'];
 export type NodeView = Schemas['NodeView'];
 export type GpuView = Schemas['GpuView'];
 export type DeploymentView = Schemas['DeploymentView'];
@@ -23,6 +24,7 @@ export const gpuKey = (gpu: GpuView): string => `${gpu.node}/${gpu.gpu.id}`;
 
 export const state = {
   overview: new LiveDocument<Overview>('overview', () => call(api.GET('/v1/_ui/overview'))),
+  cluster: new LiveDocument<ClusterView>('overview', () => call(api.GET('/v1/_ui/cluster')), 'cluster'),
   config: new LiveDocument<Record<string, unknown>>('config', () => call(api.GET('/v1/_ui/config'))),
   catalog: new LiveDocument<CatalogList>('catalog', () => call(api.GET('/v1/_ui/catalog'))),
   nodes: new LiveCollection<NodeView>('nodes', (node) => node.name, () => call(api.GET('/v1/_ui/nodes'))),

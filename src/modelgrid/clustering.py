@@ -27,7 +27,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.cluster.advertise import advertised_host
-from modelgrid.services.cluster.agent import NodeAgent, Surroundings
+from modelgrid.services.cluster.agent import Contact, NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.intake import Intake
 from modelgrid.services.cluster.members import Members
@@ -215,7 +215,7 @@ class AsWorker(Alone):
         self._gateways: GatewayService | None = None
         self.agent: NodeAgent = NodeAgent(
             link=self._link,
-            url=membership.url,
+            contact=Contact(control_plane=membership.control_plane, url=membership.url),
             obedience=self.obedience,
             registry=ground.registry,
             targets=ground.targets,

@@ -93,7 +93,7 @@ export class MgCommand extends MgElement {
 
   protected override render(): unknown {
     return html`<pre>${this.text}</pre>
-      <button type="button" class="btn" aria-label=${`Copy ${this.label}`} @click=${this.#copy}>
+      <button type="button" class="btn" aria-label=${`${this.copied ? 'Copied' : 'Copy'} ${this.label}`} @click=${this.#copy}>
         ${icon(this.copied ? 'check' : 'copy')} ${this.copied ? 'Copied' : 'Copy'}
       </button>`;
   }

@@ -21,6 +21,8 @@ class ClusterView(BaseModel):
     role: NodeRole
     nodes: int
     """Nodes that this one knows of, itself included."""
+    control_plane: str | None
+    """On a worker that has joined: the node name of its control plane."""
     control_plane_url: str | None
     """On a worker: where its control plane answers nodes."""
     joined: bool
@@ -67,8 +69,7 @@ class Removed(BaseModel):
     name: str
 
 
-@router.get("/cluster")
-async def show_cluster(services: Context) -> ClusterView:
+def cluster_view(services: Services) -> ClusterView:
     """Return this node's place in its cluster."""
     contact = services.contact()
     config = services.config
@@ -79,11 +80,18 @@ async def show_cluster(services: Context) -> ClusterView:
         node=services.node_name,
         role=config.cluster.role,
         nodes=len(services.nodes()),
+        control_plane=contact.control_plane if contact else None,
         control_plane_url=contact.url if contact else config.cluster.control_plane_url,
         joined=contact is not None,
         answered_at=contact.since if contact else None,
         problem=problem,
     )
+
+
+@router.get("/cluster")
+async def show_cluster(services: Context) -> ClusterView:
+    """Return this node's place in its cluster."""
+    return cluster_view(services)
 
 
 @router.post("/nodes/join", status_code=201)

@@ -17,6 +17,7 @@ from modelgrid.api.context import Services
 from modelgrid.api.deployments import deployment_view
 from modelgrid.api.events import event_view
 from modelgrid.api.logs import LogRecordView, record_view
+from modelgrid.api.membership import cluster_view
 from modelgrid.api.metrics import deployment_metrics_view
 from modelgrid.api.nodes import gpu_views, node_view
 from modelgrid.api.overview import overview_view
@@ -157,6 +158,7 @@ class Publisher:
 
     def _publish_overview(self) -> None:
         self._hub.publish("overview", "replace", "overview", lambda: overview_view(self._services), gauge=True)
+        self._hub.publish("overview", "replace", "cluster", lambda: cluster_view(self._services), gauge=True)
 
     def _publish_catalog(self) -> None:
         catalog = self._services.catalog

@@ -167,6 +167,7 @@ class ClusterView(TypedDict):
     node: str
     role: NodeRole
     nodes: int
+    control_plane: str | None
     control_plane_url: str | None
     joined: bool
     answered_at: float | None

@@ -1,6 +1,6 @@
 import { css, html, nothing } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
-import { state, type TargetView } from '../../appstate.ts';
+import { isWorker, state, type TargetView } from '../../appstate.ts';
 import { copyItems, quoted } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure } from '../../data/failure.ts';
@@ -18,6 +18,7 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { toast } from '../../kit/toast.ts';
+import './mg-elsewhere.ts';
 import './mg-scale-dialog.ts';
 
 /** Cluster ▸ Desired: what is wanted of each model, and what the reconciler has still to do for it. */
@@ -89,8 +90,8 @@ export class MgClusterDesired extends MgElement {
     },
     {
       id: 'where',
-      label: 'Only on',
-      cell: (target) => [target.constraints.node, target.constraints.vendor, ...Object.entries(target.constraints.labels ?? {}).map((pair) => pair.join('='))].filter(Boolean).join(', ') || UNKNOWN,
+      label: 'Where',
+      cell: (target) => [target.constraints.node, target.constraints.vendor, ...Object.entries(target.constraints.labels ?? {}).map((pair) => pair.join('=')), target.constraints.pack ? 'packed' : '', target.constraints.exclusive ? 'exclusive' : ''].filter(Boolean).join(', ') || UNKNOWN,
       sort: (target) => target.constraints.node ?? null,
     },
     { id: 'origin', label: 'Origin', cell: (target) => html`<mg-badge>${target.origin}</mg-badge>`, sort: (target) => target.origin },
@@ -100,6 +101,7 @@ export class MgClusterDesired extends MgElement {
 
   protected override render(): unknown {
     const all = state.targets.items.value;
+    if (isWorker.value) return html`<h1 class="visually-hidden">Desired state</h1><mg-elsewhere what="What is to run"></mg-elsewhere>`;
     return html`<h1 class="visually-hidden">Desired state</h1>
       <mg-state .source=${state.targets} rows="4">
         ${all.length

@@ -20,7 +20,16 @@ import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { toast } from '../../kit/toast.ts';
 import { param, setParams } from '../../router.ts';
+import { decidedElsewhere } from './control-plane.ts';
 import './mg-add-node.ts';
+import { removeNode } from './remove-node.ts';
+
+/** `zone=a`, in the order of their names. */
+function labelsOf(node: NodeView): readonly string[] {
+  return Object.entries(node.labels)
+    .map((pair) => pair.join('='))
+    .sort();
+}
 
 type Verb = 'cordon' | 'drain' | 'activate';
 const DONE: Record<Verb, string> = { cordon: 'takes nothing new', drain: 'is being drained', activate: 'takes deployments again' };
@@ -35,11 +44,15 @@ export class MgClusterNodes extends MgElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    for (const source of [state.nodes, state.deployments]) this.whileConnected(() => source.hold());
+    for (const source of [state.nodes, state.deployments, state.cluster]) this.whileConnected(() => source.hold());
+  }
+
+  #placedOn(node: NodeView): number {
+    return state.deployments.items.value.filter((one) => one.node === node.name).length;
   }
 
   async #act(node: NodeView, verb: Verb): Promise<void> {
-    const own = state.deployments.items.value.filter((one) => one.node === node.name).length;
+    const own = this.#placedOn(node);
     if (verb === 'drain' && own > 0) {
       const sure = await confirm({
         heading: 'Drain this node?',
@@ -49,25 +62,35 @@ export class MgClusterNodes extends MgElement {
       });
       if (!sure) return;
     }
-    const refused = new Map(this.refused);
+    let refusal = '';
     try {
       state.nodes.put(await body(api.POST('/v1/_ui/nodes/{name}/{action}', { params: { path: { name: node.name, action: verb } } })));
-      refused.delete(node.name);
       const undo = verb === 'activate' ? {} : { undo: () => void this.#act(node, 'activate') };
       toast({ text: `${node.name} ${DONE[verb]}.`, kind: verb === 'activate' ? 'ok' : 'maintenance', ...undo });
     } catch (error) {
-      refused.set(node.name, asFailure(error).message);
+      refusal = asFailure(error).message;
     }
+    this.#report(node, refusal);
+  }
+
+  /** Show in the row why something was refused, or that nothing was. */
+  #report(node: NodeView, refusal: string): void {
+    const refused = new Map(this.refused);
+    if (refusal) refused.set(node.name, refusal);
+    else refused.delete(node.name);
     this.refused = refused;
   }
 
   #actions(node: NodeView): readonly MenuItem[] {
-    const now = { active: '', cordoned: 'It is cordoned already.', draining: 'It is being drained already.' }[node.status];
+    const elsewhere = decidedElsewhere.value;
+    const own = node.name === state.cluster.value?.node ? 'This is the control plane itself.' : '';
+    const already = (status: NodeView['status'], words: string): string => elsewhere || (node.status === status ? words : '');
     const verb: Verb = node.status === 'active' ? 'cordon' : 'activate';
     return [
-      { label: 'Cordon', icon: 'pause', refusal: node.status === 'cordoned' ? now : '', run: () => void this.#act(node, 'cordon') },
-      { label: 'Drain…', icon: 'logout', refusal: node.status === 'draining' ? now : '', run: () => void this.#act(node, 'drain') },
-      { label: 'Activate', icon: 'play', refusal: node.status === 'active' ? 'It is active already.' : '', run: () => void this.#act(node, 'activate') },
+      { label: 'Cordon', icon: 'pause', refusal: already('cordoned', 'It is cordoned already.'), run: () => void this.#act(node, 'cordon') },
+      { label: 'Drain…', icon: 'logout', refusal: already('draining', 'It is being drained already.'), run: () => void this.#act(node, 'drain') },
+      { label: 'Activate', icon: 'play', refusal: already('active', 'It is active already.'), run: () => void this.#act(node, 'activate') },
+      ...(state.cluster.value?.role === 'standalone' ? [] : [{ label: 'Remove…', icon: 'close' as const, danger: true, refusal: elsewhere || own, run: () => void removeNode(node, this.#placedOn(node)).then((refusal) => this.#report(node, refusal)) }]),
       ...copyItems({ cli: `modelgrid cluster ${verb} ${quoted(node.name)}`, method: 'POST', path: `nodes/${encodeURIComponent(node.name)}/${verb}` }),
     ];
   }
@@ -77,27 +100,44 @@ export class MgClusterNodes extends MgElement {
       id: 'name',
       label: 'Name',
       main: true,
-      cell: (node) => html`<mg-stack><span>${node.name}</span>${node.problem ? html`<small>${node.problem}</small>` : nothing}${this.refused.has(node.name) ? html`<small role="alert">${this.refused.get(node.name)}</small>` : nothing}</mg-stack>`,
+      cell: (node) => html`<mg-stack>
+        <span>${node.name}</span>
+        ${labelsOf(node).length ? html`<span class="labels">${labelsOf(node).map((label) => html`<mg-badge>${label}</mg-badge> `)}</span>` : nothing}
+        ${node.problem ? html`<small class="problem">${node.problem}</small>` : nothing}
+        ${this.refused.has(node.name) ? html`<small role="alert">${this.refused.get(node.name)}</small>` : nothing}
+      </mg-stack>`,
       sort: (node) => node.name,
+      text: (node) => `${node.name} ${labelsOf(node).join(' ')}`,
     },
     { id: 'role', label: 'Role', cell: (node) => html`<mg-badge>${node.role}</mg-badge>`, sort: (node) => node.role },
     { id: 'status', label: 'Status', nowrap: true, cell: (node) => html`<mg-status state=${node.status}></mg-status>`, sort: (node) => node.status },
     { id: 'liveness', label: 'Liveness', nowrap: true, cell: (node) => html`<mg-status state=${node.liveness}></mg-status>`, sort: (node) => node.liveness },
     { id: 'heartbeat', label: 'Heartbeat', nowrap: true, cell: (node) => html`<mg-time .at=${node.heartbeat_at}></mg-time>`, sort: (node) => -node.heartbeat_at },
+    {
+      id: 'version',
+      label: 'Version',
+      cell: (node) => html`<mg-stack><span>${node.version || UNKNOWN}</span>${node.note ? html`<span><mg-badge tone="warning">differs</mg-badge></span><small>${node.note}</small>` : nothing}</mg-stack>`,
+      sort: (node) => node.version,
+    },
     { id: 'url', label: 'Advertised URL', cell: (node) => html`<mg-id .value=${node.advertise_url}></mg-id>`, sort: (node) => node.advertise_url },
     {
       id: 'gpus',
       label: 'GPUs',
+      nowrap: true,
       cell: (node) =>
         node.gpus
-          ? html`<mg-stack><span>${node.gpus} × ${node.gpu_models.join(', ')}</span><small>${bytes(node.vram_free_bytes)} of ${bytes(node.vram_total_bytes)} free</small></mg-stack>`
+          ? html`<mg-stack>
+              ${node.gpu_models.length === 1 ? html`<span>${node.gpus} × ${node.gpu_models[0]}</span>` : html`<span>${plural(node.gpus, 'GPU')}</span>${node.gpu_models.map((model) => html`<small>${model}</small>`)}`}
+              <small>${bytes(node.vram_free_bytes)} of ${bytes(node.vram_total_bytes)} free</small>
+            </mg-stack>`
           : html`<span class="muted">none</span>`,
       sort: (node) => node.gpus,
       text: (node) => node.gpu_models.join(' '),
     },
     { id: 'memory', label: 'Host memory free', numeric: true, nowrap: true, cell: (node) => bytes(node.memory_available_bytes), sort: (node) => node.memory_available_bytes, optional: true },
     { id: 'runtimes', label: 'Runtimes', cell: (node) => node.runtimes.join(', ') || UNKNOWN, sort: (node) => node.runtimes.join(' '), optional: true },
-    { id: 'deployments', label: 'Deployments', numeric: true, cell: (node) => state.deployments.items.value.filter((one) => one.node === node.name).length },
+    { id: 'connections', label: 'Connections', numeric: true, cell: (node) => node.connections, sort: (node) => node.connections, optional: true },
+    { id: 'deployments', label: 'Deployments', numeric: true, cell: (node) => this.#placedOn(node), sort: (node) => this.#placedOn(node) },
     { id: 'actions', label: '', actions: true, cell: (node) => html`<mg-menu label=${`Actions for ${node.name}`} .items=${this.#actions(node)}></mg-menu>` },
   ];
 

@@ -1,9 +1,12 @@
 import { css, html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
-import { state, type PlacementRow } from '../../appstate.ts';
+import { isWorker, state, type PlacementRow } from '../../appstate.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
+import './mg-elsewhere.ts';
+
+const LEAVING: ReadonlySet<string> = new Set(['draining', 'stopping', 'stopped']);
 
 /** Cluster ▸ Placements: model by node, how many replicas and how they are. */
 @customElement('mg-cluster-placements')
@@ -17,6 +20,7 @@ export class MgClusterPlacements extends MgElement {
       th, td { padding: 8px 12px; border-top: 1px solid var(--hairline); text-align: left; vertical-align: top; }
       thead th { border-top: 0; color: var(--text-2); font-size: 12px; font-weight: 500; white-space: nowrap; }
       tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 180px; }
+      thead mg-status { margin-left: 10px; }
       ul { display: grid; gap: 4px; }
       li { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 8px; }
       small { color: var(--text-2); font-size: 12px; }
@@ -35,30 +39,47 @@ export class MgClusterPlacements extends MgElement {
     return html`<ul>
       ${cells.map(
         (cell) => html`<li>
-          <a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${cell.deployment}><mg-status state=${cell.state}></mg-status></a>
+          <a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${cell.deployment}>${this.#lost(node) ? html`<mg-status kind="unknown" word=${`${cell.state} when last heard`}></mg-status>` : html`<mg-status state=${cell.state}></mg-status>`}</a>
           <small>${cell.gpus.join(', ') || 'CPU'}</small>
         </li>`,
       )}
     </ul>`;
   }
 
+  #lost(node: string): boolean {
+    return state.nodes.get(node)?.liveness === 'lost';
+  }
+
+  /** How many of a row count: not those of which nothing is known, and not those on their way out. */
+  #placed(row: PlacementRow): number {
+    return row.cells.filter((cell) => !this.#lost(cell.node) && !LEAVING.has(cell.state)).length;
+  }
+
+  /** A node's name, and what keeps it from taking more. */
+  #heading(name: string): unknown {
+    const node = state.nodes.get(name);
+    const off = node && (node.liveness !== 'ready' ? node.liveness : node.status !== 'active' ? node.status : '');
+    return html`<th scope="col"><a href=${`/cluster/nodes?q=${encodeURIComponent(name)}`}>${name}</a>${off ? html`<mg-status state=${off}></mg-status>` : nothing}</th>`;
+  }
+
   protected override render(): unknown {
     const rows = state.placements.items.value;
     const nodes = [...new Set([...state.nodes.items.value.map((node) => node.name), ...rows.flatMap((row) => row.cells.map((cell) => cell.node))])].sort();
+    if (isWorker.value) return html`<h1 class="visually-hidden">Placements</h1><mg-elsewhere what="Where models run"></mg-elsewhere>`;
     return html`<h1 class="visually-hidden">Placements</h1>
       <mg-state .source=${state.placements} rows="4">
         ${rows.length
           ? html`<div class="scroll" tabindex="0" role="region" aria-label="Placements by model and node">
               <table>
-                <thead><tr><th scope="col">Model</th><th scope="col">Placed</th>${nodes.map((node) => html`<th scope="col">${node}</th>`)}</tr></thead>
+                <thead><tr><th scope="col">Model</th><th scope="col">Placed</th>${nodes.map((node) => this.#heading(node))}</tr></thead>
                 <tbody>
                   ${rows.map(
                     (row) => html`<tr>
                       <th scope="row">${row.model}${row.target === row.model ? nothing : html` <small>${row.target}</small>`}</th>
-                      <td class=${row.cells.length < row.replicas ? 'short' : ''}>
-                        ${row.cells.length < row.replicas
-                          ? html`<a href=${`/deployments/active?state=pending&q=${encodeURIComponent(row.model)}`}>${row.cells.length} of ${row.replicas}</a>`
-                          : html`${row.cells.length} of ${row.replicas}`}
+                      <td class=${this.#placed(row) < row.replicas ? 'short' : ''}>
+                        ${this.#placed(row) < row.replicas
+                          ? html`<a href=${`/deployments/active?state=pending&q=${encodeURIComponent(row.model)}`}>${this.#placed(row)} of ${row.replicas}</a>`
+                          : html`${this.#placed(row)} of ${row.replicas}`}
                       </td>
                       ${nodes.map((node) => html`<td>${this.#cell(row, node)}</td>`)}
                     </tr>`,

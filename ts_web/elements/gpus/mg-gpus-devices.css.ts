@@ -7,7 +7,10 @@ export const devicesStyles = css`
   .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 16px; }
   article { display: flex; flex-direction: column; gap: 12px; min-width: 0; padding: 14px 16px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
   header { display: flex; align-items: center; justify-content: space-between; gap: 8px; }
-  h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
+  section + section { margin-top: 24px; }
+  .node { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 12px; margin-bottom: 10px; }
+  .node .faint { font-size: 12px; }
+  :is(h2, h3) { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
   .name { margin-top: -12px; overflow-wrap: anywhere; color: var(--text-2); }
   .line { display: flex; align-items: baseline; gap: 6px; margin-bottom: 4px; color: var(--text-2); font-size: 12px; }
   .line b { margin-left: auto; color: var(--text); font-size: 13px; font-weight: 600; }

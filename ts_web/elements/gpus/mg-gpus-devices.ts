@@ -24,7 +24,7 @@ export class MgGpusDevices extends MgElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    this.whileConnected(() => state.gpus.hold());
+    for (const source of [state.gpus, state.nodes]) this.whileConnected(() => source.hold());
     this.whileConnected(() => gpuHistory.hold());
   }
 
@@ -78,15 +78,35 @@ export class MgGpusDevices extends MgElement {
     return faults.length ? html`<ul class="faults">${faults.map((fault) => html`<li>${fault}</li>`)}</ul>` : nothing;
   }
 
+  get #grouped(): boolean {
+    return state.nodes.items.value.length > 1;
+  }
+
+  /** The cards of one node below its name; those of the only node stand alone. */
+  #node(node: string, gpus: readonly GpuView[]): unknown {
+    const cards = html`<div class="cards">${repeat(gpus, gpuKey, (view) => this.#card(view))}</div>`;
+    if (!this.#grouped) return cards;
+    const sum = (of: (view: GpuView) => number): string => bytes(gpus.reduce((total, view) => total + of(view), 0));
+    const liveness = state.nodes.get(node)?.liveness ?? 'unknown';
+    return html`<section aria-label=${`GPUs of ${node}`}>
+      <div class="node">
+        <h2>${node}</h2>
+        ${liveness === 'ready' ? nothing : html`<mg-status state=${liveness}></mg-status>`}
+        <span class="faint">${plural(gpus.length, 'GPU')} · ${sum(({ gpu }) => gpu.vram_free_bytes)} of ${sum(({ gpu }) => gpu.vram_total_bytes)} free</span>
+      </div>
+      ${cards}
+    </section>`;
+  }
+
   #card(view: GpuView): unknown {
     const { gpu } = view;
     const [kind, word] = healthOf(view);
     return html`<article aria-label=${`${gpu.id} of ${view.node}`}>
       <header>
-        <h2>${gpu.id}</h2>
+        ${this.#grouped ? html`<h3>${gpu.id}</h3>` : html`<h2>${gpu.id}</h2>`}
         <mg-status kind=${kind} word=${word}></mg-status>
       </header>
-      <p class="name" title=${gpu.uuid}>${gpu.name} <span class="faint">· ${view.node}</span></p>
+      <p class="name" title=${gpu.uuid}>${gpu.name}${this.#grouped ? nothing : html` <span class="faint">· ${view.node}</span>`}</p>
       ${this.#faults(view)}
       <div class="use">
         <div class="line"><span>Utilisation</span><b>${percent(gpu.utilization_percent)}</b></div>
@@ -113,7 +133,7 @@ export class MgGpusDevices extends MgElement {
         : nothing}
       <mg-state .source=${state.gpus} rows="6">
         ${all.length
-          ? html`<div class="cards">${repeat(gpus, gpuKey, (view) => this.#card(view))}</div>`
+          ? repeat(Map.groupBy(gpus, (view) => view.node), ([node]) => node, ([node, own]) => this.#node(node, own))
           : html`<mg-empty heading="No GPU was found" icon="gpus">
               <p>The drivers page says what is installed. To try ModelGrid without a GPU, simulate some:</p>
               <mg-command text="modelgrid config set gpus.simulate 2"></mg-command>

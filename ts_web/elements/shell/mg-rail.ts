@@ -9,6 +9,7 @@ import { shape } from '../../kit/status.ts';
 import { path } from '../../router.ts';
 import { problemsOf } from '../../verdict.ts';
 import { AREAS, areaOf, type Area } from '../../views.ts';
+import { controlPlane } from '../cluster/control-plane.ts';
 import { brand } from './brand.ts';
 
 /** The areas, with what is wrong in each, and the identity of this node. Icons alone below 1100 px unless `full`. */
@@ -52,6 +53,11 @@ export class MgRail extends MgElement {
 
   @property({ type: Boolean, reflect: true }) full = false;
 
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.whileConnected(() => state.cluster.hold());
+  }
+
   #area(area: Area): unknown {
     const { worst, many } = problemsOf(area.name);
     const here = areaOf(path.value) === area;
@@ -65,12 +71,20 @@ export class MgRail extends MgElement {
     </li>`;
   }
 
+  /** On a worker: the way to who decides for it. */
+  #controlPlane(): unknown {
+    const there = controlPlane.value;
+    if (!there) return nothing;
+    return html`<a class="api" href=${there.href} target="_blank" rel="noreferrer" title=${`The control plane’s console, if it is at ${there.href}`}>of ${there.name} ${icon('external')}</a>`;
+  }
+
   #identity(): unknown {
     const overview = state.overview.value;
     if (!overview) return nothing;
     return html`<div class="identity">
       <div class="node" title=${overview.node}>${overview.node}</div>
       <div class="line"><mg-badge>${overview.role}</mg-badge> v${overview.version}</div>
+      ${this.#controlPlane()}
       ${overview.simulated ? html`<div><mg-badge tone="maintenance">simulated</mg-badge></div>` : nothing}
       <a class="api" href=${overview.api_url} target="_blank" rel="noreferrer" title=${overview.api_url}>API ${icon('external')}</a>
     </div>`;

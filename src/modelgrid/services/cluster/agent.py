@@ -53,6 +53,8 @@ class Surroundings:
 class Contact:
     """How it stands between the node and its control plane, for whoever shows it."""
 
+    control_plane: str
+    """Its node name."""
     url: str
     since: float | None = None
     """Unix time of the last answer."""
@@ -67,7 +69,7 @@ class NodeAgent:
         self,
         *,
         link: ControlPlaneLink,
-        url: str,
+        contact: Contact,
         obedience: Obedience,
         registry: DeploymentRegistry,
         targets: TargetService,
@@ -106,7 +108,7 @@ class NodeAgent:
         self._answered_at: float | None = None
         """Monotonic time at which the last report that was answered had been sent."""
         self._outcome = Outcome.NONE_YET
-        self.contact = Contact(url=url)
+        self.contact = contact
         self.changed = Notifier()
 
     def start(self) -> None:
