@@ -79,7 +79,7 @@ def test_a_node_joins_by_the_copied_command_and_the_window_closes(chromium: Brow
         page.get_by_role("button", name="Add node").click()
         dialog = page.locator("mg-add-node")
         expect(dialog.get_by_text("Waiting for the node’s first heartbeat")).to_be_visible()
-        expect(dialog.get_by_text("is this machine for itself")).to_be_visible()  # the cluster under test is on loopback
+        expect(dialog.get_by_text("is this machine for itself")).to_be_visible()
         expect(dialog.get_by_text('"role": "worker"')).to_be_visible()
         assert violations(page) == []
         first = dialog.get_by_role("button", name="Copy the join command")
