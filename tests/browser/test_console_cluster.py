@@ -94,7 +94,7 @@ def test_a_node_joins_by_the_copied_command_and_the_window_closes(chromium: Brow
         program, *arguments = shlex.split(command)
         assert program == "modelgrid"
         environment = {**os.environ, "MODELGRID_STATE_DIR": str(worker.state_dir)}
-        done = subprocess.run([MODELGRID, *arguments], env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([MODELGRID, *arguments], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
         expect(dialog).to_have_count(0)
