@@ -18,8 +18,6 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { toast } from '../../kit/toast.ts';
-import './mg-elsewhere.ts';
-import './mg-scale-dialog.ts';
 
 /** Cluster ▸ Desired: what is wanted of each model, and what the reconciler has still to do for it. */
 @customElement('mg-cluster-desired')
@@ -101,6 +99,8 @@ export class MgClusterDesired extends MgElement {
 
   protected override render(): unknown {
     const all = state.targets.items.value;
+    if (this.scaling) void import('./mg-scale-dialog.ts');
+    if (isWorker.value) void import('./mg-elsewhere.ts');
     if (isWorker.value) return html`<h1 class="visually-hidden">Desired state</h1><mg-elsewhere what="What is to run"></mg-elsewhere>`;
     return html`<h1 class="visually-hidden">Desired state</h1>
       <mg-state .source=${state.targets} rows="4">

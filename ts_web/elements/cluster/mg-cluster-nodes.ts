@@ -21,7 +21,6 @@ import '../../kit/time.ts';
 import { toast } from '../../kit/toast.ts';
 import { param, setParams } from '../../router.ts';
 import { decidedElsewhere } from './control-plane.ts';
-import './mg-add-node.ts';
 import { removeNode } from './remove-node.ts';
 
 /** `zone=a`, in the order of their names. */
@@ -142,6 +141,7 @@ export class MgClusterNodes extends MgElement {
   ];
 
   protected override render(): unknown {
+    if (param('add')) void import('./mg-add-node.ts');
     return html`<h1 class="visually-hidden">Nodes</h1>
       <mg-state .source=${state.nodes} rows="3">
         <mg-table name="nodes" label="nodes" sort="name" .columns=${this.#columns} .rows=${state.nodes.items.value} .rowKey=${(node: NodeView) => node.name}>
