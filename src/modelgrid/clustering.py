@@ -1,11 +1,14 @@
 """One node's part in its cluster, put together by its role. Alone, a node is its own control plane."""
 
+import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import structlog
 
 from modelgrid import __version__
 from modelgrid.adapters.cluster_files import ClusterFiles, Membership
@@ -16,7 +19,9 @@ from modelgrid.api.cluster import ControlPlaneApi
 from modelgrid.config.file import write_atomically
 from modelgrid.config.model import Config
 from modelgrid.domain.cluster import NodeLoad, SharedRouting
+from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.introduction import stretched
 from modelgrid.domain.join_format import NODE_PREFIX, digest_of
 from modelgrid.domain.key_format import SECRET_BITS, make_secret
 from modelgrid.domain.model import CatalogEntry
@@ -30,6 +35,7 @@ from modelgrid.services.cluster.advertise import advertised_host
 from modelgrid.services.cluster.agent import Contact, NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.intake import Intake
+from modelgrid.services.cluster.joining import introduce
 from modelgrid.services.cluster.members import Members
 from modelgrid.services.cluster.obedience import Obedience
 from modelgrid.services.cluster.orders import OrderBook
@@ -42,6 +48,10 @@ from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
 CREDENTIAL_FILE = "credential"
+INTRODUCE_SECONDS = 5.0
+"""Between two tries of a worker to join by the shared secret."""
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,7 @@ class AsControlPlane(Alone):
             local=ground.local.name,
             fingerprint=fingerprint_of(self._certificate),
             version=__version__,
+            shared_key=stretched(secret) if (secret := ground.config.cluster.shared_secret) else None,
         )
         orders = OrderBook(
             registry=ground.registry,
@@ -280,7 +291,7 @@ class AsWorker(Alone):
         in_flight: dict[str, int] = {}
         for report in reports:
             for outcome in report.outcomes:
-                in_flight[outcome.replica] = in_flight.get(outcome.replica, 0) + outcome.in_flight
+                in_flight[outcome.replica] = in_flight.get(outcome.replica, 0) + outcome.in_flight - outcome.of_peers
         return NodeLoad(
             gateways=len(reports), connections=sum(report.connections for report in reports), in_flight=in_flight
         )
@@ -314,9 +325,41 @@ def standing(ground: Ground) -> Alone:
 
 
 class NotJoined(Alone):
-    """A worker without a control plane: it keeps what it has, and decides nothing."""
+    """A worker without a control plane: it keeps what it has, and decides nothing. Where config.json names a control
+    plane and a shared secret it introduces itself, over and over; `joined` is awaited when that worked."""
 
     decides = False
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        self.joined: Callable[[], Awaitable[None]] | None = None
+
+    def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        cluster = self._ground.config.cluster
+        return (self._introduce(),) if cluster.control_plane_url and cluster.shared_secret else ()
+
+    async def _introduce(self) -> None:
+        ground, folder, said = self._ground, self._ground.state_dir / FOLDER, ""
+        while True:
+            try:
+                membership = await introduce(
+                    ground.config,
+                    folder,
+                    ground.local.name,
+                    ground.clock,
+                    lambda url: advertised_host(ground.config, urlsplit(url).hostname or ""),
+                )
+            except ModelGridError as error:
+                if error.message != said:
+                    log.warning("not taken into the cluster yet; tried again", reason=str(error))
+                said = error.message
+                await ground.clock.sleep(INTRODUCE_SECONDS)
+                continue
+            ClusterFiles(folder).keep_membership(membership)
+            log.info("joined by the shared secret", control_plane=membership.control_plane)
+            if self.joined is not None:
+                await self.joined()
+            await asyncio.Event().wait()  # the daemon restarts as a member
 
 
 def _reachable(routing: SharedRouting, membership: Membership) -> SharedRouting:

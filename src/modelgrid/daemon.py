@@ -25,6 +25,7 @@ from modelgrid.api.publisher import Publisher
 from modelgrid.appliers import Live, as_listening, check_files, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
+from modelgrid.clustering import NotJoined
 from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
@@ -117,6 +118,8 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         restart = RestartService(settings, base.store, base.clock, supervisor=supervisor, check=live.check_restart)
         unheard = _unheard(config, on_disk, arguments.listening)
         services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
+        if isinstance(assembly.standing, NotJoined):
+            assembly.standing.joined = lambda: _again(restart)
         publisher = Publisher(services)
         publisher.start()
         assembly.gateways.verdict = lambda: services.verdict.word
@@ -270,6 +273,10 @@ def _announce(arguments: Arguments, config: Config, text: str) -> None:
     if descriptor:
         with os.fdopen(int(descriptor), "w") as pipe:
             pipe.write(text)
+
+
+async def _again(restart: RestartService) -> None:
+    await restart.restart(by="the shared secret")
 
 
 async def _until(stopped: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

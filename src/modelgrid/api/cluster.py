@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from modelgrid.api.auth import VERIFIED
 from modelgrid.api.errors import UnforeseenErrors, error_response
 from modelgrid.domain.access import CallerKind, Principal, Role
-from modelgrid.domain.cluster import JoinCall, Report, Welcome
+from modelgrid.domain.cluster import IntroducedCall, JoinCall, Report, Welcome
 from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, TooLarge, Unauthenticated
 from modelgrid.domain.ids import NodeName
+from modelgrid.domain.introduction import NONCE_BYTES
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.shared_routing import SharedRoutingService
 
@@ -90,6 +91,18 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
             Welcome(control_plane=api.name, credential=joined.credential, heartbeat_seconds=api.heartbeat_seconds)
         )
 
+    async def introduction(request: Request) -> Response:
+        nonce = request.query_params.get("nonce", "")
+        if len(nonce) != 2 * NONCE_BYTES or not nonce.isalnum():
+            raise InvalidInput(f"nonce is {2 * NONCE_BYTES} hexadecimal digits.", fix="Do both run the same version?")
+        return _json(members.introduce(nonce))
+
+    async def join_introduced(request: Request) -> Response:
+        joined = await members.join_introduced(await _body(request, IntroducedCall, LARGEST_JOIN))
+        return _json(
+            Welcome(control_plane=api.name, credential=joined.credential, heartbeat_seconds=api.heartbeat_seconds)
+        )
+
     async def heartbeat(request: Request) -> Response:
         name = await members.authenticate(_bearer(request))
         return _json(await control.heartbeat(name, await _body(request, Report, LARGEST_REPORT)))
@@ -115,6 +128,8 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
 
     calls: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
         "/join": ("POST", join),
+        "/introduction": ("GET", introduction),
+        "/introduced": ("POST", join_introduced),
         "/heartbeat": ("POST", heartbeat),
         "/orders": ("GET", orders),
         "/routing": ("GET", routing),

@@ -76,6 +76,25 @@ class JoinCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """How a control plane answers a node that asks whether they share a secret."""
+
+    proof: str
+    """Made with the node's nonce."""
+    nonce: str
+    """What the node has to answer with; good once, for a minute."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntroducedCall:
+    """What a node sends to join by the shared secret, once the control plane has proved that it knows it."""
+
+    nonce: str
+    proof: str
+    request: JoinRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Welcome:
     """The answer to a node that was taken in."""
 

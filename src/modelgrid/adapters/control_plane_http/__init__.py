@@ -1,6 +1,6 @@
 """A node's way to its control plane: HTTPS, pinned to one certificate."""
 
-from modelgrid.adapters.control_plane_http.joining import JoinAnswer, join
+from modelgrid.adapters.control_plane_http.joining import JoinAnswer, join, join_introduced
 from modelgrid.adapters.control_plane_http.link import HttpControlPlane
 
-__all__ = ["HttpControlPlane", "JoinAnswer", "join"]
+__all__ = ["HttpControlPlane", "JoinAnswer", "join", "join_introduced"]

@@ -30,8 +30,22 @@ def fingerprint_of(certificate: str) -> str:
 async def certificate_at(url: str, fingerprint: str) -> str:
     """Return the certificate (PEM) that answers at `url` when its fingerprint is the one expected. Nothing is sent.
 
-    Raises `InvalidInput` for a URL that is not `https://host:port`, `ControlPlaneUnreachable`, and `InvitationRefused`
-    when somebody else answers."""
+    Raises what `seen_certificate` raises, and `InvitationRefused` when somebody else answers."""
+    certificate = await seen_certificate(url)
+    found = fingerprint_of(certificate)
+    if found != fingerprint:
+        raise InvitationRefused(
+            f"Whoever answers at {url} is not the control plane that the invitation is from: its certificate is "
+            f"{found[:16]}…, expected {fingerprint[:16]}….",
+            fix="Nothing was sent. Check the address, and what sits between the two; or get a new invitation.",
+        )
+    return certificate
+
+
+async def seen_certificate(url: str) -> str:
+    """Return the certificate (PEM) that answers at `url`, whosever it is. Nothing is sent.
+
+    Raises `InvalidInput` for a URL that is not `https://host:port`, and `ControlPlaneUnreachable`."""
     address = urlsplit(url)
     if address.scheme != "https" or not address.hostname:
         raise InvalidInput(
@@ -53,11 +67,4 @@ async def certificate_at(url: str, fingerprint: str) -> str:
         ) from error
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
-    found = sha256(der).hexdigest()
-    if found != fingerprint:
-        raise InvitationRefused(
-            f"Whoever answers at {where} is not the control plane that the invitation is from: its certificate is "
-            f"{found[:16]}…, expected {fingerprint[:16]}….",
-            fix="Nothing was sent. Check the address, and what sits between the two; or get a new invitation.",
-        )
     return ssl.DER_cert_to_PEM_cert(der)

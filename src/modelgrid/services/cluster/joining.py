@@ -7,7 +7,7 @@ import structlog
 
 from modelgrid import __version__
 from modelgrid.adapters.cluster_files import ClusterFiles, Membership
-from modelgrid.adapters.control_plane_http import HttpControlPlane, join
+from modelgrid.adapters.control_plane_http import HttpControlPlane, JoinAnswer, join, join_introduced
 from modelgrid.adapters.node_certificate import FOLDER, ensure_certificate
 from modelgrid.config.model import Config
 from modelgrid.domain.cluster import JoinRequest
@@ -94,6 +94,15 @@ class JoinService:
         await self._restart(by)
 
 
+async def introduce(
+    config: Config, folder: Path, name: NodeName, clock: Clock, host_towards: Callable[[str], str]
+) -> Membership:
+    """Join the control plane that config.json names by the secret that it shares. Raises as `join_introduced` does."""
+    url, secret = str(config.cluster.control_plane_url or ""), config.cluster.shared_secret or ""
+    request = _request(config, folder, name, clock, host_towards, url)
+    return _membership(url, await join_introduced(url.rstrip("/"), secret, request))
+
+
 async def join_as(
     config: Config,
     folder: Path,
@@ -104,20 +113,29 @@ async def join_as(
     token: str,
 ) -> Membership:
     """Join without a daemon's help: what the command line does on a machine where none runs yet."""
+    request = _request(config, folder, name, clock, host_towards, url)
+    return _membership(url, await join(url.rstrip("/"), token, request))
+
+
+def _membership(url: str, answer: JoinAnswer) -> Membership:
+    return Membership(
+        control_plane=answer.control_plane,
+        url=url.rstrip("/"),
+        certificate=answer.certificate,
+        credential=answer.credential,
+    )
+
+
+def _request(
+    config: Config, folder: Path, name: NodeName, clock: Clock, host_towards: Callable[[str], str], url: str
+) -> JoinRequest:
     certificate = ensure_certificate(folder, name)
     host, ports = host_towards(url), config.cluster
-    request = JoinRequest(
+    return JoinRequest(
         name=name,
         version=__version__,
         at=clock.now(),
         peer_url=f"https://{host}:{ports.peer_port}",
         cluster_url=f"https://{host}:{ports.port}",
         certificate=certificate.pem,
-    )
-    answer = await join(url.rstrip("/"), token, request)
-    return Membership(
-        control_plane=answer.control_plane,
-        url=url.rstrip("/"),
-        certificate=answer.certificate,
-        credential=answer.credential,
     )

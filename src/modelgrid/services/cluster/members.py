@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from modelgrid.decide.joining import refusal_of
-from modelgrid.domain.cluster import JoinRequest, JoinToken, Member
+from modelgrid.domain.cluster import IntroducedCall, Introduction, JoinRequest, JoinToken, Member
 from modelgrid.domain.errors import Conflict, InvitationRefused, NotFound, Unauthenticated
 from modelgrid.domain.event import Subject
 from modelgrid.domain.ids import NodeName
+from modelgrid.domain.introduction import NONCE_BYTES, control_proof, node_proof, same
 from modelgrid.domain.join_format import JOIN_PREFIX, NODE_PREFIX, Invitation, digest_of
 from modelgrid.domain.key_format import SECRET_BITS, base62, make_secret
 from modelgrid.domain.node import Node
@@ -20,6 +21,9 @@ from modelgrid.services.events import EventMaker, Notifier
 INVITATION_SECONDS = 15 * 60.0
 ROTATE_SECONDS = 24 * 3600.0
 """Age at which a node is given a new credential."""
+NONCE_SECONDS = 60.0
+MOST_NONCES = 1_000
+"""Of nodes that are about to join by the shared secret. More only push out the oldest."""
 REPEAT_SECONDS = 60.0
 """A credential that was handed out and not used is handed out anew after so long: the answer may have been lost."""
 
@@ -43,7 +47,15 @@ class Members:
     `version` its ModelGrid."""
 
     def __init__(
-        self, store: Store, clock: Clock, secrets: Secrets, *, local: NodeName, fingerprint: str, version: str
+        self,
+        store: Store,
+        clock: Clock,
+        secrets: Secrets,
+        *,
+        local: NodeName,
+        fingerprint: str,
+        version: str,
+        shared_key: bytes | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -54,6 +66,9 @@ class Members:
         self._event = EventMaker(clock, Subject.NODE)
         self._members: dict[NodeName, Member] = {}
         self._tokens: dict[str, JoinToken] = {}
+        self._key = shared_key
+        self._nonces: dict[str, float] = {}
+        """What nodes that want to join by the shared secret have to answer with, and until when."""
         self.changed = Notifier()
 
     async def load(self) -> None:
@@ -96,6 +111,45 @@ class Members:
                 fix="Make a new one with Cluster ▸ Nodes ▸ Add node or `modelgrid cluster invite`; "
                 "it is good once, for 15 minutes.",
             )
+        joined = await self._taken_in(request, f"joined by an invitation of {token.created_by}", token)
+        self._tokens[token.digest] = replace(token, used_at=now, used_by=request.name)
+        return joined
+
+    def introduce(self, nonce: str) -> Introduction:
+        """Prove to whoever asks with `nonce` that this control plane knows the shared secret.
+
+        Raises `InvitationRefused` where there is none."""
+        key, now = self._shared_key(), self._clock.monotonic()
+        self._nonces = {known: until for known, until in self._nonces.items() if until > now}
+        if len(self._nonces) >= MOST_NONCES:
+            self._nonces.pop(next(iter(self._nonces)))
+        mine = f"{self._secrets.integer(8 * NONCE_BYTES):0{2 * NONCE_BYTES}x}"
+        self._nonces[mine] = now + NONCE_SECONDS
+        return Introduction(proof=control_proof(key, nonce, self._fingerprint), nonce=mine)
+
+    async def join_introduced(self, call: IntroducedCall) -> Joined:
+        """Take in a node that knows the shared secret. Raises as `join` does."""
+        key, request = self._shared_key(), call.request
+        until = self._nonces.pop(call.nonce, 0.0)
+        expected = node_proof(key, call.nonce, request.name, request.certificate)
+        if until <= self._clock.monotonic() or not same(expected, call.proof):
+            log.warning("a node was refused", node=request.name, reason="it does not know the shared secret")
+            raise InvitationRefused(
+                "The node does not know this control plane's shared secret, or took too long.",
+                fix="Set the same `cluster.sharedSecret` on both, or use an invitation.",
+            )
+        return await self._taken_in(request, "joined by the shared secret", None)
+
+    def _shared_key(self) -> bytes:
+        if self._key is None:
+            raise InvitationRefused(
+                "This control plane has no shared secret.",
+                fix="Use an invitation, or set `cluster.sharedSecret` there.",
+            )
+        return self._key
+
+    async def _taken_in(self, request: JoinRequest, said: str, token: JoinToken | None) -> Joined:
+        now = self._clock.now()
         known = self._members.get(request.name)
         refusal = refusal_of(request, known, local=self._local, version=self._version, now=now)
         if refusal is not None:
@@ -112,12 +166,14 @@ class Members:
             rotated_at=now,
             node=known.node if known else None,
         )
-        event = self._event(member.name, "node_joined", f"joined by an invitation of {token.created_by}")
-        try:
-            await self._store.join_member(member, token_id=token.id, at=now, events=[event])
-        except Conflict as error:
-            raise InvitationRefused(error.message, fix="Make a new invitation; each is good once.") from error
-        self._tokens[token.digest] = replace(token, used_at=now, used_by=member.name)
+        event = self._event(member.name, "node_joined", said)
+        if token is None:
+            await self._store.put_members([member], events=[event])
+        else:
+            try:
+                await self._store.join_member(member, token_id=token.id, at=now, events=[event])
+            except Conflict as error:
+                raise InvitationRefused(error.message, fix="Make a new invitation; each is good once.") from error
         self._keep(member)
         log.info("node joined", node=member.name, peer=member.peer_url)
         return Joined(member=member, credential=credential)
