@@ -155,6 +155,6 @@ def _no_control_plane(services: Services) -> Conflict:
         f"{services.node_name} stands alone. To have more nodes it becomes their control plane.",
         fix="Set `cluster.role` to `control-plane` and, for nodes on other machines, `cluster.host` to an address they "
         "reach; then restart the daemon. Nothing that runs is disturbed: "
-        "`modelgrid config set cluster.role control-plane && modelgrid daemon restart`.",
+        "`modelgrid config set cluster.role control-plane && modelgrid service reload`.",
         role=role.value,
     )
