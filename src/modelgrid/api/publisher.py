@@ -21,7 +21,7 @@ from modelgrid.api.membership import cluster_view
 from modelgrid.api.metrics import deployment_metrics_view
 from modelgrid.api.nodes import gpu_views, node_view
 from modelgrid.api.overview import overview_view
-from modelgrid.api.targets import PlacementRow, TargetView, by_target, placement_row, target_view
+from modelgrid.api.targets import PlacementRow, TargetView, by_name, by_target, placement_row, target_view
 from modelgrid.domain.event import Event, Level, Subject
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.log import LogRecord
@@ -131,10 +131,10 @@ class Publisher:
         services, self._settling = self._services, None
         dirty, self._dirty = self._dirty, set()
         targets = {target.name: target for target in services.targets.all()}
-        own = by_target(services)
+        own, nodes = by_target(services), by_name(services)
 
         def view(name: str) -> TargetView:
-            return target_view(services, targets[name], own.get(name, ()))
+            return target_view(services, targets[name], own.get(name, ()), nodes)
 
         def row(name: str) -> PlacementRow:
             return placement_row(services, targets[name], own.get(name, ()))

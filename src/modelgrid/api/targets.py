@@ -14,6 +14,7 @@ from modelgrid.decide.pending_work import pending_work
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.ids import GpuId, NodeName
+from modelgrid.domain.node import Node
 from modelgrid.domain.placement import Decision
 from modelgrid.domain.target import Constraints, EngineSpec, Mount, RuntimeKind, Target
 from modelgrid.services.targets import TargetRequest
@@ -139,8 +140,15 @@ def by_target(services: Services) -> Mapping[str, Sequence[Deployment]]:
     return found
 
 
-def target_view(services: Services, target: Target, own: Sequence[Deployment]) -> TargetView:
-    """Return what is shown of a target; `own` are its deployments."""
+def by_name(services: Services) -> Mapping[NodeName, Node]:
+    """Return the nodes by name. Reading them costs a look at this machine: once for all targets."""
+    return {node.name: node for node in services.nodes()}
+
+
+def target_view(
+    services: Services, target: Target, own: Sequence[Deployment], nodes: Mapping[NodeName, Node]
+) -> TargetView:
+    """Return what is shown of a target; `own` are its deployments, `nodes` all nodes."""
     views = [deployment_view(services, item) for item in own]
     return TargetView(
         name=target.name,
@@ -154,20 +162,22 @@ def target_view(services: Services, target: Target, own: Sequence[Deployment]) -
         updated_at=target.updated_at,
         updated_by=target.updated_by,
         revision=target.revision,
-        pending=pending_work(target, own, {node.name: node for node in services.nodes()}),
+        pending=pending_work(target, own, nodes),
         deployments=sorted(views, key=lambda view: (view.created_at, view.id)),
     )
 
 
 def _of_now(services: Services, target: Target) -> TargetView:
-    return target_view(services, target, [item for item in services.registry.all() if item.target == target.name])
+    own = [item for item in services.registry.all() if item.target == target.name]
+    return target_view(services, target, own, by_name(services))
 
 
 @router.get("/targets")
 async def list_targets(services: Context) -> TargetList:
     """Return everything that is desired."""
-    own = by_target(services)
-    return TargetList(items=[target_view(services, item, own.get(item.name, ())) for item in services.targets.all()])
+    own, nodes = by_target(services), by_name(services)
+    views = [target_view(services, item, own.get(item.name, ()), nodes) for item in services.targets.all()]
+    return TargetList(items=views)
 
 
 @router.post("/targets/preview", dependencies=[DECIDES])
