@@ -28,6 +28,9 @@ from modelgrid.services.targets import TargetService
 
 PAUSE_SECONDS = 1.0
 """Before the control plane is asked again after it did not answer."""
+FENCE_LOOKS = 4
+"""How often in a heartbeat's time it is asked whether the node is cut off: what passes until it is noticed is taken
+from the time in which exclusive engines have to end."""
 GATHER_SECONDS = 0.05
 """Changes within so long travel in one report."""
 
@@ -177,7 +180,7 @@ class NodeAgent:
 
     async def _watch_fence(self) -> None:
         while True:
-            await self._clock.sleep(PAUSE_SECONDS)
+            await self._clock.sleep(self._heartbeat_seconds / FENCE_LOOKS)
             if not must_stop_exclusive(self._silence(), self._outcome, self._heartbeat_seconds):
                 continue
             try:

@@ -131,6 +131,7 @@ class ControlPlane:
         verdict = skew(self._version, report.version)
         if not verdict.ok:
             raise Conflict(verdict.note)
+        self._listened = self._listened.look(self._clock.monotonic())  # its silence begins now, not at the last look
         known.heard_at = self._listened.seconds
         now = self._clock.now()
         problem = clock_problem(report.at - now)
