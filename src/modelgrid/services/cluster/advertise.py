@@ -12,11 +12,15 @@ _NOWHERE = "192.0.2.1"
 
 def advertised_host(config: Config, towards: str = "") -> str:
     """Return the name or address under which others reach this node: as configured, or the one it listens on, or the
-    one it has towards `towards` (a host). May block on a name that has to be looked up."""
+    one it has towards `towards` (a host), or its host name where no route leads there. May block on a name that has to
+    be looked up."""
     if config.cluster.advertise_url:
         return urlsplit(config.cluster.advertise_url).hostname or ""
     if config.cluster_host not in _ALL:
         return str(config.cluster_host)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((towards or _NOWHERE, 9))  # sends nothing: it only chooses an address
+        try:
+            probe.connect((towards or _NOWHERE, 9))  # sends nothing: it only chooses an address
+        except OSError:  # no default route, as in a network that is for itself
+            return socket.gethostname()
         return str(probe.getsockname()[0])
