@@ -222,6 +222,7 @@ class Assembly:
                 live=self.live,
                 local=self.local,
                 node_status=self.node_status,
+                metrics=self.metrics,
             )
         )
         self.reconciler = Reconciler(

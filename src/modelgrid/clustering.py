@@ -18,7 +18,7 @@ from modelgrid.adapters.node_certificate import FOLDER, certificate_in
 from modelgrid.api.cluster import ControlPlaneApi
 from modelgrid.config.file import write_atomically
 from modelgrid.config.model import Config
-from modelgrid.domain.cluster import NodeLoad, SharedRouting
+from modelgrid.domain.cluster import NodeLoad, Report, SharedRouting
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.introduction import stretched
@@ -42,6 +42,7 @@ from modelgrid.services.cluster.orders import OrderBook
 from modelgrid.services.cluster.shared_routing import SharedRoutingService
 from modelgrid.services.gateways import GatewayService, Neighbourhood
 from modelgrid.services.live import LiveFacts
+from modelgrid.services.metrics.service import MetricsService
 from modelgrid.services.node import LocalNode
 from modelgrid.services.node_status import NodeStatusService
 from modelgrid.services.registry import DeploymentRegistry
@@ -69,6 +70,7 @@ class Ground:
     live: LiveFacts
     local: LocalNode
     node_status: NodeStatusService
+    metrics: MetricsService
 
 
 class Alone:
@@ -187,6 +189,7 @@ class AsControlPlane(Alone):
         gateways.on_table.append(self.routing.take)
         gateways.republish()
         self.control.take_wishes = lambda report: gateways.act_on(report.wanted_models, report.key_last_used)
+        self.control.on_report.append(self._count)
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (self.control.run(),)
@@ -199,6 +202,13 @@ class AsControlPlane(Alone):
             name=self._ground.local.name,
         )
         return (lambda _: None), api
+
+    def _count(self, report: Report) -> None:
+        """Count what the gateways of another node count, as long as three of its heartbeats may take."""
+        fresh = 3 * self._ground.config.cluster.heartbeat_interval
+        for item in report.gateways:
+            named = replace(item, gateway=f"{report.node.name}/{item.gateway}")
+            self._ground.metrics.take_report(named, fresh_seconds=fresh)
 
     def _own_peer(self) -> Peer:
         config = self._ground.config
@@ -236,6 +246,7 @@ class AsWorker(Alone):
             around=Surroundings(
                 node=self._own,
                 load=self._load,
+                gateways=lambda: self._gateways.reports() if self._gateways else (),
                 wanted_models=lambda: self._gateways.wanted_models() if self._gateways else {},
                 key_last_used=lambda: self._gateways.key_last_used() if self._gateways else {},
             ),

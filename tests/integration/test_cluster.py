@@ -70,6 +70,23 @@ def test_any_gateway_serves_any_model_of_the_cluster(cluster: ClusterUnderTest) 
         assert [model["id"] for model in listed if model["id"] == SMALL] == [SMALL]
 
 
+def test_the_control_plane_counts_what_other_gateways_answer(cluster: ClusterUnderTest) -> None:
+    control, other = cluster.control, cluster.workers["worker-b"]
+    headers = {"Authorization": f"Bearer {control.key}"}
+
+    def rate() -> float:
+        return float(call(control, "GET", "/overview")["vitals"]["requests_per_second"] or 0.0)
+
+    def asked_elsewhere() -> bool:
+        body = {"model": SMALL, "prompt": "1", "max_tokens": 1}
+        url = f"{other.api_url}/v1/completions"
+        assert httpx.post(url, headers=headers, json=body, timeout=30, trust_env=False).status_code == 200
+        return rate() > 0
+
+    wait_until("it is quiet", lambda: rate() == 0.0, said=cluster.words)
+    wait_until("the fleet's rate has what worker-b answers", asked_elsewhere, said=cluster.words)
+
+
 def test_a_drained_node_is_emptied_replacement_first(cluster: ClusterUnderTest) -> None:
     control = cluster.control
     call(control, "PUT", f"/targets/{SMALL}", {"replicas": 1})

@@ -263,6 +263,7 @@ class WorkerServices:
                     runtimes=(RuntimeKind.SIMULATED.value,),
                 ),
                 load=NodeLoad,
+                gateways=tuple,
                 wanted_models=dict,
                 key_last_used=dict,
             ),

@@ -151,6 +151,15 @@ def test_rates_of_reports() -> None:
     assert traffic.reports(120.0) == ()
 
 
+def test_a_gateway_of_another_node_holds_until_its_heartbeats_stop() -> None:
+    traffic = Traffic()
+    traffic.take(report(0, {}, gateway="worker-a/0"), 100.0, 15.0)
+    traffic.take(report(100, {3: 100}, gateway="worker-a/0"), 105.0, 15.0)
+    assert traffic.flows(109.9)["deployment", "d"].requests_per_second == pytest.approx(20.0)
+    assert traffic.reports(119.9) != ()
+    assert traffic.flows(120.1)[FLEET].requests_per_second == 0.0
+
+
 def test_a_page_of_the_engine() -> None:
     engine = EngineMetrics(parse_settings(["serve", "some/model", "--max-model-len", "1024"])[0])
     for _ in range(3):

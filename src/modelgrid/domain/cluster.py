@@ -15,7 +15,7 @@ from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.node import Node, NodeStatus
 from modelgrid.domain.placement import Placement
-from modelgrid.domain.routing import KeyGrant, ModelRoute, Peer
+from modelgrid.domain.routing import GatewayReport, KeyGrant, ModelRoute, Peer
 from modelgrid.domain.target import EngineSpec, Origin, RuntimeKind, Target
 
 
@@ -190,6 +190,8 @@ class Report:
     targets: tuple[Target, ...] = ()
     """What the node was asked for before it joined, or by its own config.json; the control plane adopts them."""
     load: NodeLoad = field(default_factory=NodeLoad)
+    gateways: tuple[GatewayReport, ...] = ()
+    """What its gateways count, without the lines of their logs."""
     wanted_models: Mapping[str, float] = field(default_factory=dict)
     """Models that clients asked this node for and that do not run, with the time of the last request."""
     key_last_used: Mapping[str, float] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.node import Node, NodeStatus
+from modelgrid.domain.routing import GatewayReport
 from modelgrid.domain.target import EngineSpec, Target
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.control_plane import ControlPlaneLink
@@ -48,6 +49,7 @@ class Surroundings:
 
     node: Callable[[], Node]
     load: Callable[[], NodeLoad]
+    gateways: Callable[[], tuple[GatewayReport, ...]]
     wanted_models: Callable[[], dict[str, float]]
     key_last_used: Callable[[], dict[str, float]]
 
@@ -251,6 +253,7 @@ class NodeAgent:
             events=await self._events(),
             targets=tuple(self._opened(target) for target in self._targets.all()),
             load=self._around.load(),
+            gateways=tuple(replace(report, lines=()) for report in self._around.gateways()),
             wanted_models=self._around.wanted_models(),
             key_last_used=self._around.key_last_used(),
         )

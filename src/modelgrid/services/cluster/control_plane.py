@@ -81,6 +81,8 @@ class ControlPlane:
         self._written_at = clock.monotonic()
         self.changed = Notifier()
         """A node came, went, or said something that placements depend on."""
+        self.on_report: list[Callable[[Report], None]] = []
+        """Called with each report that was taken, on the event loop; must not block or raise."""
         self.take_wishes: Callable[[Report], Awaitable[None]] | None = None
         """Acts on what clients of a node asked it for."""
 
@@ -143,6 +145,8 @@ class ControlPlane:
         await self._intake.take(
             report, self.orders.on(name), lambda item: self.orders.has_removed(name, item, report.obeyed)
         )
+        for listener in self.on_report:
+            listener(report)
         if self.take_wishes is not None:
             await self.take_wishes(report)
         if news:

@@ -13,7 +13,7 @@ from modelgrid.ports.clock import Clock
 from modelgrid.services.metrics.engine import RECENT_SECONDS, WINDOW_SECONDS, EngineFigures, Histogram, Reading
 from modelgrid.services.metrics.scraper import Scraper
 from modelgrid.services.metrics.series import Labels, SeriesStore
-from modelgrid.services.metrics.traffic import FLEET, Flow, Scope, Traffic
+from modelgrid.services.metrics.traffic import FLEET, FRESH_SECONDS, Flow, Scope, Traffic
 from modelgrid.services.registry import DeploymentRegistry
 
 FLOWS_FRESH_SECONDS = 1.0
@@ -83,10 +83,10 @@ class MetricsService:
         """Call `listener` after each sample, on the event loop. It must neither block nor raise."""
         self._listeners.append(listener)
 
-    def take_report(self, report: GatewayReport) -> None:
-        """A gateway reported."""
+    def take_report(self, report: GatewayReport, *, fresh_seconds: float = FRESH_SECONDS) -> None:
+        """A gateway reported. It is counted on for `fresh_seconds` without another report."""
         self._flows = None
-        self.traffic.take(report, self._clock.monotonic())
+        self.traffic.take(report, self._clock.monotonic(), fresh_seconds)
 
     def kv_blocks(self, deployment: DeploymentId) -> int | None:
         """Return how many KV cache blocks a deployment's engine has; `None` while it is not known."""
@@ -241,5 +241,5 @@ def _in_flight(reports: tuple[GatewayReport, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
     for report in reports:
         for outcome in report.outcomes:
-            found[outcome.replica] = found.get(outcome.replica, 0) + outcome.in_flight
+            found[outcome.replica] = found.get(outcome.replica, 0) + outcome.in_flight - outcome.of_peers
     return found

@@ -1,6 +1,7 @@
 """What the gateways' reports say of the present: rates and times, of the fleet, of each model and each deployment.
 
-Reports are cumulative since a gateway's start and come once a second from each. The rate of one gateway holds until its
+Reports are cumulative since a gateway's start and come once a second from each of this node's, and with the heartbeats
+of other nodes from theirs. The rate of one gateway holds until its
 next report, so that reports which come a little early or late do not make teeth.
 """
 
@@ -78,6 +79,7 @@ class _Gateway:
     report: GatewayReport
     cells: dict[_Cell, Series]
     at: float
+    fresh_seconds: float
     seconds: float = 1.0
     changes: dict[Scope, Change] = field(default_factory=dict)
     """Since the report before the newest."""
@@ -88,19 +90,19 @@ class Traffic:
         self._gateways: dict[tuple[str, int, float], _Gateway] = {}
         self._windows: dict[Scope, deque[tuple[float, Change]]] = {}
 
-    def take(self, report: GatewayReport, now: float) -> None:
-        """Take in a report that came at monotonic time `now`."""
+    def take(self, report: GatewayReport, now: float, fresh_seconds: float = FRESH_SECONDS) -> None:
+        """Take in a report that came at monotonic time `now` and holds for `fresh_seconds`."""
         key = (report.gateway, report.pid, report.started_at)
         cells = {(s.model, s.replica, s.key, s.status): s for s in report.series}
         before = self._gateways.get(key)
         if before is None:  # what it counted before was counted in the time of an earlier control
-            self._gateways[key] = _Gateway(report, cells, now)
+            self._gateways[key] = _Gateway(report, cells, now, fresh_seconds)
             return
         if now - before.at < 0.2:  # sent besides the regular ones; the next one covers its time
             before.report = report
             return
         changes = _changes(before.cells, cells)
-        self._gateways[key] = _Gateway(report, cells, now, now - before.at, changes)
+        self._gateways[key] = _Gateway(report, cells, now, fresh_seconds, now - before.at, changes)
         for scope, change in changes.items():
             self._windows.setdefault(scope, deque()).append((now, change))
 
@@ -119,7 +121,7 @@ class Traffic:
 
     def reports(self, now: float) -> tuple[GatewayReport, ...]:
         """Return the newest report of every gateway that reports."""
-        return tuple(g.report for g in self._gateways.values() if now - g.at <= FRESH_SECONDS)
+        return tuple(g.report for g in self._gateways.values() if now - g.at <= g.fresh_seconds)
 
     def _flow(self, scope: Scope, rates: list[float]) -> Flow:
         latency, ttft = [0] * _BUCKETS, [0] * _BUCKETS
@@ -136,7 +138,7 @@ class Traffic:
         )
 
     def _forget(self, now: float) -> None:
-        for key in [key for key, gateway in self._gateways.items() if now - gateway.at > FRESH_SECONDS]:
+        for key in [key for key, gateway in self._gateways.items() if now - gateway.at > gateway.fresh_seconds]:
             del self._gateways[key]
         for scope, window in tuple(self._windows.items()):
             while window and window[0][0] < now - WINDOW_SECONDS:
