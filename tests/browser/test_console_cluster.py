@@ -13,12 +13,13 @@ from daemon_under_test import MODELGRID, SMALL, DaemonUnderTest, wait_until
 from playwright.sync_api import Browser, Locator, Page, expect
 
 WORKER = "worker-a"
+OTHER = "Qwen/Qwen3-4B-Instruct-2507"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterator[ClusterUnderTest]:
     """A control plane, and a node that stands alone yet. Somebody has logged in to both."""
-    with cluster_in(tmp_path_factory.mktemp("cluster"), workers=[WORKER]) as cluster:
+    with cluster_in(tmp_path_factory.mktemp("cluster"), [WORKER], {"cluster": {"labels": {"zone": "a"}}}) as cluster:
         for daemon in (cluster.control, cluster.workers[WORKER]):
             daemon.start()
             page, _ = watched_page(chromium, daemon.console_url)
@@ -102,6 +103,7 @@ def test_a_node_joins_by_the_copied_command_and_the_window_closes(chromium: Brow
         row = row_of(page, WORKER)
         expect(row.get_by_text("Ready", exact=True)).to_be_visible()
         expect(row.get_by_text("worker", exact=True)).to_be_visible()
+        expect(row.get_by_text("zone=a")).to_be_visible()
         assert "add=" not in page.url
     assert call(worker, "GET", "/cluster")["control_plane"] == "control-a"
 
@@ -126,6 +128,8 @@ def test_the_worker_shows_what_is_its_own_and_leads_to_its_control_plane(
         page.keyboard.press("Escape")
         page.goto("/deployments/active")
         expect(page.get_by_role("link", name="qwen2-5-0-5b-instruct")).to_be_visible()
+        page.goto("/models/catalog")
+        expect(page.get_by_role("button", name=f"Deploy {OTHER}")).to_be_disabled()
     refused = ask(joined.workers[WORKER], "POST", f"/nodes/{WORKER}/drain")
     assert refused.status_code == 409, refused.text
 
@@ -138,6 +142,29 @@ def test_the_control_plane_sees_where_it_runs(chromium: Browser, joined: Cluster
         page.goto("/gpus/devices")
         expect(page.get_by_role("region", name="GPUs of worker-a").get_by_role("article")).to_have_count(2)
         assert violations(page) == []
+
+
+def test_a_model_is_asked_for_on_nodes_with_labels(chromium: Browser, joined: ClusterUnderTest) -> None:
+    with console(chromium, joined.control, f"/models/catalog?deploy={OTHER}") as page:
+        dialog = page.locator("mg-deploy-dialog")
+        dialog.get_by_text("Advanced: which nodes").click()
+        labels = dialog.get_by_label("Labels")
+        labels.fill("zone")
+        expect(dialog.get_by_text("“zone” is not name=value.")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Deploy", exact=True)).to_be_disabled()
+        labels.fill("zone=b")
+        expect(dialog.get_by_role("region", name="Where it would land")).to_contain_text("zone=b")
+        labels.fill("zone=a")
+        dialog.get_by_label("Pack").check()
+        dialog.get_by_label("Exclusive").check()
+        expect(dialog.get_by_role("region", name="Where it would land")).to_contain_text("placed on")
+        assert violations(page) == []
+        dialog.get_by_role("button", name="Deploy", exact=True).click()
+        expect(dialog).to_have_count(0)
+        page.goto("/cluster/desired")
+        row = page.get_by_role("row").filter(has_text=OTHER)
+        expect(row.get_by_text("zone=a, packed, exclusive")).to_be_visible()
+    call(joined.control, "DELETE", f"/targets/{OTHER}")
 
 
 def test_a_node_is_drained_and_removed_from_its_row(chromium: Browser, joined: ClusterUnderTest) -> None:

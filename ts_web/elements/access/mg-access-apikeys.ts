@@ -17,6 +17,7 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { toast } from '../../kit/toast.ts';
+import { decidedElsewhere } from '../cluster/control-plane.ts';
 import './mg-key-dialog.ts';
 
 /** Access ▸ API Keys: who may call the gateway. */
@@ -53,7 +54,7 @@ export class MgAccessApikeys extends MgElement {
   }
 
   #actions(key: ApiKeyView): readonly MenuItem[] {
-    const over = key.status === 'revoked' ? 'It is revoked already.' : '';
+    const over = decidedElsewhere.value || (key.status === 'revoked' ? 'It is revoked already.' : '');
     return [
       { label: 'Revoke…', icon: 'close', danger: true, refusal: over, run: () => void this.#revoke(key) },
       ...copyItems({ cli: `modelgrid config apikey revoke ${quoted(key.id)}`, method: 'DELETE', path: `apikeys/${encodeURIComponent(key.id)}` }),
@@ -80,14 +81,15 @@ export class MgAccessApikeys extends MgElement {
 
   protected override render(): unknown {
     const all = state.apikeys.items.value;
-    const generate = html`<button slot="filters" type="button" class="btn primary" @click=${() => (this.generating = true)}>${icon('plus')} Generate</button>`;
+    const elsewhere = decidedElsewhere.value;
+    const generate = html`<button slot="filters" type="button" class="btn primary" title=${elsewhere || nothing} ?disabled=${elsewhere !== ''} @click=${() => (this.generating = true)}>${icon('plus')} Generate</button>`;
     return html`<h1 class="visually-hidden">API keys</h1>
       <mg-state .source=${state.apikeys} rows="4">
         ${all.length
           ? html`<mg-table name="apikeys" label="keys" sort="-created" .columns=${this.#columns} .rows=${all} .rowKey=${(key: ApiKeyView) => key.id}>${generate}</mg-table>`
           : html`<mg-empty heading="There is no API key" icon="access">
-              <p>Clients of the gateway need one.</p>
-              <button type="button" class="btn primary" @click=${() => (this.generating = true)}>${icon('plus')} Generate</button>
+              <p>${elsewhere || 'Clients of the gateway need one.'}</p>
+              <button type="button" class="btn primary" ?disabled=${elsewhere !== ''} @click=${() => (this.generating = true)}>${icon('plus')} Generate</button>
               <mg-command text="modelgrid config apikey generate --label NAME"></mg-command>
             </mg-empty>`}
       </mg-state>

@@ -5,6 +5,7 @@ import { asFailure, type Failure } from '../../data/failure.ts';
 import { confirm } from '../../kit/dialog.ts';
 import { plural } from '../../kit/format.ts';
 import type { MenuItem } from '../../kit/menu.ts';
+import { decidedElsewhere } from '../cluster/control-plane.ts';
 import { toast } from '../../kit/toast.ts';
 
 /** What can be done to a deployment: the verbs of `modelgrid container`, and what each would break. */
@@ -109,7 +110,7 @@ function spoken(one: DeploymentView, verb: Verb): Spoken {
 /** The actions of one row; `report` hears what the daemon refused, to show it there. */
 export function actionsOf(one: DeploymentView, report: (problem: string) => void): readonly MenuItem[] {
   const stopped = one.intent === 'stop' || one.state === 'stopped' || one.state === 'failed';
-  const leaving = one.intent === 'remove' ? 'It is being removed.' : '';
+  const leaving = decidedElsewhere.value || (one.intent === 'remove' ? 'It is being removed.' : '');
   const tell = (work: Promise<string>): void => void work.then(report);
   return [
     { label: 'Logs', icon: 'logs', href: `/deployments/active?open=${encodeURIComponent(one.id)}&tab=logs` },
@@ -117,7 +118,7 @@ export function actionsOf(one: DeploymentView, report: (problem: string) => void
       ? { label: 'Start', icon: 'play', refusal: leaving, run: () => tell(act(one, 'start')) }
       : { label: 'Stop', icon: 'pause', refusal: leaving, run: () => tell(act(one, 'stop')) },
     { label: 'Restart…', icon: 'refresh', refusal: leaving, run: () => tell(restart(one)) },
-    { label: 'Remove…', icon: 'close', danger: true, refusal: removalRefusal(one), run: () => tell(remove(one)) },
+    { label: 'Remove…', icon: 'close', danger: true, refusal: decidedElsewhere.value || removalRefusal(one), run: () => tell(remove(one)) },
     ...copyItems(spoken(one, stopped ? 'start' : 'restart')),
   ];
 }

@@ -1,7 +1,7 @@
 import { css, html, nothing, type PropertyValues } from 'lit';
 import { customElement, property, state as internal } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
-import { curl, quoted, type Spoken } from '../../commands.ts';
+import { curl } from '../../commands.ts';
 import { api, body, type Schemas } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
 import '../../kit/copy.ts';
@@ -12,11 +12,17 @@ import { count } from '../../kit/format.ts';
 import { toast } from '../../kit/toast.ts';
 import '../deployments/mg-decision.ts';
 import type { CatalogView } from './fit.ts';
-
-type TargetBody = Schemas['TargetBody'];
+import { labelsProblem, spokenWish, UNTYPED, wishOf, type Typed } from './wish.ts';
 
 /** Typing settles before the preview asks the daemon. */
 const SETTLE_MS = 250;
+
+const VENDORS = [
+  { value: '', label: 'any' },
+  { value: 'nvidia', label: 'NVIDIA' },
+  { value: 'amd', label: 'AMD' },
+  { value: 'intel', label: 'Intel' },
+];
 
 /** Deploy a model: what to ask for, and where it would land before anything is done. Emits `mg-close`. */
 @customElement('mg-deploy-dialog')
@@ -30,17 +36,15 @@ export class MgDeployDialog extends MgElement {
       .preview { display: grid; gap: 12px; margin-top: 16px; padding: 12px 14px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--bg); }
       .preview h3 { font-size: 13px; line-height: 20px; }
       .alert { padding: 8px 12px; border: 1px solid var(--critical); border-radius: 6px; background: var(--critical-tint); overflow-wrap: anywhere; }
-      details { margin-top: 12px; }
+      .advanced { display: grid; gap: 12px; padding-top: 8px; }
+      .preview + details { margin-top: 12px; }
       details summary { padding: 2px 0; color: var(--text-2); cursor: pointer; }
       details mg-command { margin-top: 8px; }
     `,
   ];
 
   @property({ attribute: false }) entry!: CatalogView;
-  @internal() private node = '';
-  @internal() private replicas = '1';
-  @internal() private context = '';
-  @internal() private env = '';
+  @internal() private typed: Typed = UNTYPED;
   @internal() private busy = false;
   @internal() private failure: Failure | null = null;
   @internal() private decisions: readonly Schemas['Decision'][] | null = null;
@@ -59,28 +63,15 @@ export class MgDeployDialog extends MgElement {
   }
 
   protected override updated(changed: PropertyValues): void {
-    if (!['node', 'replicas', 'context', 'env'].some((name) => changed.has(name)) || !this.hasUpdated) return;
+    if (!changed.has('typed') || !this.hasUpdated || labelsProblem(this.typed.labels)) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.#preview(), SETTLE_MS);
-  }
-
-  get #environment(): Record<string, string> {
-    const pairs = this.env.split('\n').filter((line) => line.includes('='));
-    return Object.fromEntries(pairs.map((line) => [line.slice(0, line.indexOf('=')).trim(), line.slice(line.indexOf('=') + 1)]));
-  }
-
-  get #wish(): TargetBody {
-    const wish: Partial<TargetBody> = { replicas: Number(this.replicas) || 0 };
-    if (this.node) wish.node = this.node;
-    if (this.context) wish.context = Number(this.context);
-    if (Object.keys(this.#environment).length) wish.env = this.#environment;
-    return wish as TargetBody;
   }
 
   async #preview(): Promise<void> {
     const turn = ++this.#turn;
     try {
-      const answer = await body(api.POST('/v1/_ui/targets/preview', { body: { ...this.#wish, model: this.entry.id } }));
+      const answer = await body(api.POST('/v1/_ui/targets/preview', { body: { ...wishOf(this.typed), model: this.entry.id } }));
       if (turn !== this.#turn) return;
       this.decisions = answer.decisions;
       this.objection = null;
@@ -96,7 +87,7 @@ export class MgDeployDialog extends MgElement {
     this.busy = true;
     this.failure = null;
     try {
-      const target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path: { model: this.entry.id } }, body: this.#wish }));
+      const target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path: { model: this.entry.id } }, body: wishOf(this.typed) }));
       state.targets.put(target);
       for (const one of target.deployments) state.deployments.put(one);
       const newest = target.deployments.at(-1);
@@ -107,19 +98,6 @@ export class MgDeployDialog extends MgElement {
       this.failure = asFailure(error);
     }
     this.busy = false;
-  }
-
-  /** The same as a command; values of the environment are not shown. */
-  get #spoken(): Spoken {
-    const names = Object.keys(this.#environment);
-    const flags = [
-      this.node ? ` --node ${quoted(this.node)}` : '',
-      this.replicas !== '1' ? ` --replicas ${this.replicas}` : '',
-      this.context ? ` --context ${this.context}` : '',
-      ...names.map((name) => ` --env ${quoted(name)}`),
-    ].join('');
-    const env = names.length ? { env: Object.fromEntries(names.map((name) => [name, `$${name}`])) } : {};
-    return { cli: `modelgrid run ${quoted(this.entry.id)}${flags}`, method: 'PUT', path: `targets/${this.entry.id}`, body: { ...this.#wish, ...env } };
   }
 
   #landing(): unknown {
@@ -134,30 +112,43 @@ export class MgDeployDialog extends MgElement {
 
   #form(): unknown {
     const nodes = state.nodes.items.value;
-    const typed = (name: 'node' | 'replicas' | 'context' | 'env') => (event: CustomEvent<string>) => (this[name] = event.detail);
+    const { typed } = this;
+    const type = (name: keyof Typed) => (event: CustomEvent<string>) => (this.typed = { ...typed, [name]: event.detail });
     return html`<form @submit=${this.#submit}>
       ${this.failure ? html`<p class="alert" role="alert">${this.failure.message} ${this.failure.fix}</p>` : nothing}
       <div class="row">
-        <mg-field label="Node" kind="select" .options=${[{ value: '', label: 'auto' }, ...nodes.map((node) => ({ value: node.name, label: node.name }))]} .value=${this.node} @mg-input=${typed('node')}></mg-field>
-        <mg-field label="Replicas" kind="number" min="1" max="64" .value=${this.replicas} @mg-input=${typed('replicas')}></mg-field>
-        <mg-field label="Context" optional kind="number" min="1" placeholder=${count(this.entry.default_context)} .value=${this.context} @mg-input=${typed('context')}></mg-field>
+        <mg-field label="Node" kind="select" .options=${[{ value: '', label: 'auto' }, ...nodes.map((node) => ({ value: node.name, label: node.name }))]} .value=${typed.node} @mg-input=${type('node')}></mg-field>
+        <mg-field label="Replicas" kind="number" min="1" max="64" .value=${typed.replicas} @mg-input=${type('replicas')}></mg-field>
+        <mg-field label="Context" optional kind="number" min="1" placeholder=${count(this.entry.default_context)} .value=${typed.context} @mg-input=${type('context')}></mg-field>
       </div>
       <mg-field label="Environment" optional kind="textarea" placeholder=${this.entry.gated ? 'HF_TOKEN=hf_…' : 'NAME=value'}
         help=${this.entry.gated ? 'This model is gated: its repository asks for HF_TOKEN. Values are sealed and never shown again.' : 'One NAME=value per line. Values are sealed and never shown again.'}
-        .value=${this.env} @mg-input=${typed('env')}></mg-field>
+        .value=${typed.env} @mg-input=${type('env')}></mg-field>
+      <details>
+        <summary>Advanced: which nodes, and how instances are spread</summary>
+        <div class="advanced">
+          <div class="row">
+            <mg-field label="Vendor" kind="select" .options=${VENDORS} .value=${typed.vendor} @mg-input=${type('vendor')}></mg-field>
+            <mg-field label="Labels" optional placeholder="zone=a, rack=3" help="Only on nodes that have all of these." error=${labelsProblem(typed.labels)} .value=${typed.labels} @mg-input=${type('labels')}></mg-field>
+          </div>
+          <mg-field label="Pack" kind="switch" help="Fill nodes and GPUs one after the other. Otherwise instances are spread." .value=${typed.pack} @mg-input=${type('pack')}></mg-field>
+          <mg-field label="Exclusive" kind="switch" help="Never more instances than desired, not even while the network is cut: a node that is cut off stops its own before they start elsewhere." .value=${typed.exclusive} @mg-input=${type('exclusive')}></mg-field>
+        </div>
+      </details>
     </form>`;
   }
 
   protected override render(): unknown {
+    const spoken = spokenWish(this.entry.id, this.typed);
     return html`<mg-dialog open heading=${`Deploy ${this.entry.id}`} @mg-close=${(event: Event) => (event.stopPropagation(), this.emit('mg-close', undefined))}>
       ${this.#form()}
       <section class="preview" aria-label="Where it would land" aria-live="polite">${this.#landing()}</section>
       <details><summary>As a command</summary>
-        <mg-command text=${this.#spoken.cli}></mg-command>
-        <mg-command label="call" text=${curl(this.#spoken)}></mg-command>
+        <mg-command text=${spoken.cli}></mg-command>
+        <mg-command label="call" text=${curl(spoken)}></mg-command>
       </details>
       <button slot="footer" type="button" class="btn" @click=${() => this.emit('mg-close', undefined)}>Cancel</button>
-      <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.objection !== null} @click=${this.#submit}>${this.busy ? 'Deploying …' : 'Deploy'}</button>
+      <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.objection !== null || labelsProblem(this.typed.labels) !== ''} @click=${this.#submit}>${this.busy ? 'Deploying …' : 'Deploy'}</button>
     </mg-dialog>`;
   }
 }

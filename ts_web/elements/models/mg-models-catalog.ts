@@ -15,8 +15,8 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import { toast } from '../../kit/toast.ts';
 import { param, setParams } from '../../router.ts';
+import { decidedElsewhere } from '../cluster/control-plane.ts';
 import { fitOf, type CatalogView } from './fit.ts';
-import './mg-deploy-dialog.ts';
 
 const GIB = 1024 ** 3;
 const SIZES = ['8', '16', '24', '48', '80', '141'];
@@ -96,7 +96,7 @@ export class MgModelsCatalog extends MgElement {
       cell: (entry) =>
         entry.deployed
           ? html`<a class="btn ghost" href=${`/cluster/desired?q=${encodeURIComponent(entry.id)}`}>Desired</a>`
-          : html`<button type="button" class="btn" aria-label=${`Deploy ${entry.id}`} @click=${() => setParams({ deploy: entry.id })}>Deploy</button>`,
+          : html`<button type="button" class="btn" aria-label=${`Deploy ${entry.id}`} title=${decidedElsewhere.value || nothing} ?disabled=${decidedElsewhere.value !== ''} @click=${() => setParams({ deploy: entry.id })}>Deploy</button>`,
     },
   ];
 
@@ -119,6 +119,7 @@ export class MgModelsCatalog extends MgElement {
         (!source || entry.source === source),
     );
     const named = (values: readonly string[]): readonly (readonly [string, string])[] => [...new Set(values)].sort().map((value) => [value, value]);
+    if (param('deploy')) void import('./mg-deploy-dialog.ts');
     const chosen = all.find((entry) => entry.id === param('deploy'));
     return html`<h1 class="visually-hidden">Model catalog</h1>
       <mg-state .source=${state.catalog} rows="8">
