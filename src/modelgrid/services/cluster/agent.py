@@ -110,8 +110,9 @@ class NodeAgent:
         self._events_taken: int | None = None
         self._obeying = asyncio.Lock()
         self._due = asyncio.Event()
-        self._answered_at: float | None = None
-        """Monotonic time at which the last report that was answered had been sent."""
+        self._settled_at: float | None = None
+        """Monotonic time at which the last report was sent that was answered or, after one that was, refused: a control
+        plane that is started after that gives every node the whole time until it is lost."""
         self._outcome = Outcome.NONE_YET
         self.contact = contact
         self.changed = Notifier()
@@ -132,7 +133,7 @@ class NodeAgent:
         report = await self._report()
         sent_at = self._clock.monotonic()
         orders = await self._link.heartbeat(report)
-        self._answered_at, self._outcome = sent_at, Outcome.ANSWERED
+        self._settled_at, self._outcome = sent_at, Outcome.ANSWERED
         self._note(problem="")
         self._events_taken = orders.events_taken
         if len(report.events) == EVENTS_AT_ONCE:
@@ -146,10 +147,11 @@ class NodeAgent:
     async def _beat(self) -> None:
         while True:
             self._due.clear()
+            begun_at = self._clock.monotonic()
             try:
                 await self.beat_once()
             except ModelGridError as error:
-                self._failed(error)
+                self._failed(error, begun_at)
                 await self._clock.sleep(PAUSE_SECONDS)
                 continue
             try:
@@ -207,8 +209,8 @@ class NodeAgent:
         return stop_grace_seconds(self._heartbeat_seconds) if self._obedience.is_exclusive(deployment) else None
 
     def _silence(self) -> float | None:
-        """Seconds since the last answered report was sent."""
-        return self._clock.monotonic() - self._answered_at if self._answered_at is not None else None
+        """Seconds since the last report was sent that was answered, or that nobody was there to answer."""
+        return self._clock.monotonic() - self._settled_at if self._settled_at is not None else None
 
     async def _obey(self, orders: Orders) -> None:
         async with self._obeying:
@@ -298,8 +300,10 @@ class NodeAgent:
             pull=live.pull,
         )
 
-    def _failed(self, error: ModelGridError) -> None:
+    def _failed(self, error: ModelGridError, begun_at: float) -> None:
         refused = isinstance(error, ControlPlaneUnreachable) and error.details.get("refused")
+        if refused and self._settled_at is not None:
+            self._settled_at = begun_at
         self._outcome = Outcome.REFUSED if refused else Outcome.UNANSWERED
         if self.contact.problem != error.message:
             log.warning("the control plane was not reached", reason=str(error))
