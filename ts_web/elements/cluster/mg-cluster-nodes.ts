@@ -23,6 +23,9 @@ import { param, setParams } from '../../router.ts';
 import { decidedElsewhere } from './control-plane.ts';
 import { removeNode } from './remove-node.ts';
 
+/** The badge of the node says that its GPUs are simulated; their names need not. */
+const modelName = (name = ''): string => name.replace(' (simulated)', '');
+
 /** `zone=a`, in the order of their names. */
 function labelsOf(node: NodeView): readonly string[] {
   return Object.entries(node.labels)
@@ -101,14 +104,13 @@ export class MgClusterNodes extends MgElement {
       main: true,
       cell: (node) => html`<mg-stack>
         <span>${node.name}</span>
-        ${labelsOf(node).length ? html`<span class="labels">${labelsOf(node).map((label) => html`<mg-badge>${label}</mg-badge> `)}</span>` : nothing}
+        <span><mg-badge>${node.role}</mg-badge> ${node.simulated ? html`<mg-badge tone="maintenance">simulated</mg-badge> ` : nothing}${labelsOf(node).map((label) => html`<mg-badge>${label}</mg-badge> `)}</span>
         ${node.problem ? html`<small class="problem">${node.problem}</small>` : nothing}
         ${this.refused.has(node.name) ? html`<small role="alert">${this.refused.get(node.name)}</small>` : nothing}
       </mg-stack>`,
       sort: (node) => node.name,
-      text: (node) => `${node.name} ${labelsOf(node).join(' ')}`,
+      text: (node) => `${node.name} ${node.role} ${labelsOf(node).join(' ')}`,
     },
-    { id: 'role', label: 'Role', cell: (node) => html`<mg-badge>${node.role}</mg-badge>`, sort: (node) => node.role },
     { id: 'status', label: 'Status', nowrap: true, cell: (node) => html`<mg-status state=${node.status}></mg-status>`, sort: (node) => node.status },
     { id: 'liveness', label: 'Liveness', nowrap: true, cell: (node) => html`<mg-status state=${node.liveness}></mg-status>`, sort: (node) => node.liveness },
     { id: 'heartbeat', label: 'Heartbeat', nowrap: true, cell: (node) => html`<mg-time .at=${node.heartbeat_at}></mg-time>`, sort: (node) => -node.heartbeat_at },
@@ -126,7 +128,7 @@ export class MgClusterNodes extends MgElement {
       cell: (node) =>
         node.gpus
           ? html`<mg-stack>
-              ${node.gpu_models.length === 1 ? html`<span>${node.gpus} × ${node.gpu_models[0]}</span>` : html`<span>${plural(node.gpus, 'GPU')}</span>${node.gpu_models.map((model) => html`<small>${model}</small>`)}`}
+              ${node.gpu_models.length === 1 ? html`<span>${node.gpus} × ${modelName(node.gpu_models[0])}</span>` : html`<span>${plural(node.gpus, 'GPU')}</span>${node.gpu_models.map((model) => html`<small>${modelName(model)}</small>`)}`}
               <small>${bytes(node.vram_free_bytes)} of ${bytes(node.vram_total_bytes)} free</small>
             </mg-stack>`
           : html`<span class="muted">none</span>`,
