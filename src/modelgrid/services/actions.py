@@ -30,9 +30,7 @@ class DeploymentActions:
             _not_leaving(present)
             if present.intent is Intent.RUN and not present.failures:
                 return present
-            # Whoever was stopped gave its place away: it has to be placed anew.
-            placement = present.placement if holds_place(present) else None
-            return replace(_restarted(self._wish(present, Intent.RUN, "start requested", by)), placement=placement)
+            return _restarted(present, self._wish(present, Intent.RUN, "start requested", by))
 
         return await self._apply(deployment_id, started, "start_requested", "start requested", by)
 
@@ -48,11 +46,11 @@ class DeploymentActions:
         return await self._apply(deployment_id, stopped, "stop_requested", "stop requested", by)
 
     async def restart(self, deployment_id: DeploymentId, *, by: str) -> Deployment:
-        """Drain it, stop its engine and start a new one."""
+        """Drain it, stop its engine and start a new one. After a stop it is the same as `start`."""
 
         def restarted(present: Deployment) -> Deployment:
             _not_leaving(present)
-            return _restarted(self._wish(present, Intent.RUN, "restart requested", by))
+            return _restarted(present, self._wish(present, Intent.RUN, "restart requested", by))
 
         return await self._apply(deployment_id, restarted, "restart_requested", "restart requested", by)
 
@@ -110,8 +108,15 @@ class DeploymentActions:
         return await self._registry.change(deployment_id, change, [event])
 
 
-def _restarted(present: Deployment) -> Deployment:
-    return replace(present, restart_requested=True, restarts_asked=present.restarts_asked + 1)
+def _restarted(present: Deployment, wished: Deployment) -> Deployment:
+    # Whoever was stopped gave its place away, and somebody else may have it: it has to be placed anew.
+    keeps = present.intent is Intent.RUN or holds_place(present)
+    return replace(
+        wished,
+        restart_requested=True,
+        restarts_asked=present.restarts_asked + 1,
+        placement=present.placement if keeps else None,
+    )
 
 
 def _not_leaving(present: Deployment) -> None:
