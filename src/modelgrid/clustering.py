@@ -269,6 +269,7 @@ class AsWorker(Alone):
 
     async def load(self) -> None:
         await self.obedience.load()
+        await self.agent.load()
 
     def check_start(self, deployment: DeploymentId) -> None:
         self.agent.check_start(deployment)

@@ -279,6 +279,7 @@ class WorkerServices:
     async def start(self, process: Process) -> None:
         await self.registry.load()
         await self.obedience.load()
+        await self.agent.load()
         self.agent.start()
         process.spawn(_keep_until_killed(self.keepers))
         process.spawn(self.keepers.sweep_regularly())

@@ -1,23 +1,29 @@
-"""Whole clusters under virtual time: fifty of the thousand seeds of `make sim`, those that found a fault, and that it is
-able to fail."""
+"""Whole clusters under virtual time: fifty of the thousand seeds of `make sim`, those that found faults, what is played
+on purpose, and that it is able to fail."""
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from sim_cluster import run
+from sim_checks import EXCLUSIVE
+from sim_cluster import ONCE, OUT_OF_REACH_SECONDS, Cluster, run
+from sim_daemons import CONTROL
 
 from modelgrid.decide import fit_rules
-from modelgrid.services.cluster import agent
+from modelgrid.decide.fence import Assurance
+from modelgrid.domain.target import Constraints, EngineSpec
+from modelgrid.services.targets import TargetRequest
 
 RUN = Path(__file__).resolve().parent / "run.py"
 
 FOUND_FAULTS = {
     141: "restarted after a stop, a deployment took a place again that had been given away",
+    222: "restarted while it was cut off, a node did not know for how long, and ended what may run only once too late",
 }
-"""Seeds that broke something once, and what that was."""
+"""Seeds that broke something once, and what that was. When the code draws more chances, a seed plays something else."""
 
 
 def check(seed: int) -> None:
@@ -35,6 +41,42 @@ def test_what_must_hold_holds_and_it_comes_to_rest(first: int) -> None:
 @pytest.mark.parametrize("seed", FOUND_FAULTS)
 def test_what_was_broken_once_holds(seed: int) -> None:
     check(seed)
+
+
+class RestartsWhileCutOff(Cluster):
+    """The node of the exclusive engine is cut off, and its daemon restarts before it has ended the engine."""
+
+    async def _people(self) -> None:
+        services = self.services
+        assert services is not None
+        request = TargetRequest(model=ONCE, spec=EngineSpec(context=1024), constraints=Constraints(exclusive=True))
+        await services.targets.ensure(request, by="people")
+
+    async def _network_fails(self) -> None:
+        await asyncio.sleep(60)
+        name = next(name for name, machine in self.machines.items() if machine.engines)
+        cut = {(name, CONTROL), (CONTROL, name)}
+        self.network.cut |= cut
+        self.loop.call_later(90, self._heal, cut)
+        await asyncio.sleep(self.rng.uniform(15, 24))
+        self._kill_worker(name)
+        await asyncio.sleep(self.rng.uniform(6, OUT_OF_REACH_SECONDS / 2))
+        await self._start_worker(name)
+
+    async def _daemons_fail(self) -> None: ...
+
+    async def _engines_fail(self) -> None: ...
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_node_that_restarts_while_cut_off_ends_in_time_what_may_run_only_once(seed: int) -> None:
+    cluster = RestartsWhileCutOff(seed)
+    try:
+        cluster.run()
+    finally:
+        print("\n".join(cluster.trace))
+    started = [line for line in cluster.trace if f"engine of {EXCLUSIVE}" in line and "started" in line]
+    assert len({line.split()[1] for line in started}) > 1  # another node has it now
 
 
 def test_a_seed_plays_the_same_to_the_byte() -> None:
@@ -60,5 +102,5 @@ def test_it_notices_placements_on_suspect_nodes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_it_notices_nodes_that_are_not_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent, "must_stop_exclusive", lambda *_: False)
+    monkeypatch.setattr(Assurance, "must_stop", lambda *_: False)
     assert "runs more than once" in broken(range(6, 40))

@@ -1,15 +1,8 @@
-"""Silence in listened seconds, what it means, and when a node gives up what may run only once."""
+"""Silence in listened seconds, and what it means."""
 
 import pytest
 
-from modelgrid.decide.fence import (
-    FENCE_AFTER_HEARTBEATS,
-    Outcome,
-    may_start_exclusive,
-    must_stop_exclusive,
-    stop_grace_seconds,
-)
-from modelgrid.decide.liveness import LONGEST_LOOK_SECONDS, LOST_AFTER_HEARTBEATS, ListeningClock, liveness
+from modelgrid.decide.liveness import LONGEST_LOOK_SECONDS, ListeningClock, liveness
 from modelgrid.domain.node import NodeLiveness
 
 READY, SUSPECT, LOST = NodeLiveness.READY, NodeLiveness.SUSPECT, NodeLiveness.LOST
@@ -72,44 +65,3 @@ def test_a_restarted_control_plane_begins_with_silence_nought() -> None:
     clock = listened(*range(0, 40))
     assert liveness(clock.silence(), 5) is SUSPECT
     assert liveness(clock.look(40).silence(), 5) is LOST
-
-
-@pytest.mark.parametrize(
-    ("since", "outcome", "stops"),
-    [
-        (0.1, Outcome.ANSWERED, False),
-        (24.9, Outcome.UNANSWERED, False),
-        (25.0, Outcome.UNANSWERED, True),
-        (25.0, Outcome.ANSWERED, True),
-        (25.0, Outcome.REFUSED, False),
-        (9_000.0, Outcome.REFUSED, False),
-        (9_000.0, Outcome.UNANSWERED, True),
-        (None, Outcome.NONE_YET, False),
-        (None, Outcome.REFUSED, True),
-        (None, Outcome.UNANSWERED, True),
-    ],
-)
-def test_who_is_cut_off_stops_what_is_exclusive(since: float | None, outcome: Outcome, stops: bool) -> None:
-    assert must_stop_exclusive(since, outcome, 5.0) is stops
-
-
-@pytest.mark.parametrize(
-    ("since", "outcome", "starts"),
-    [
-        (None, Outcome.NONE_YET, False),
-        (None, Outcome.REFUSED, False),
-        (0.1, Outcome.ANSWERED, True),
-        (9_000.0, Outcome.REFUSED, True),
-        (25.0, Outcome.UNANSWERED, False),
-    ],
-)
-def test_what_is_exclusive_starts_only_after_an_answer(since: float | None, outcome: Outcome, starts: bool) -> None:
-    assert may_start_exclusive(since, outcome, 5.0) is starts
-
-
-@pytest.mark.parametrize("heartbeat", [0.5, 1.0, 5.0, 30.0])
-def test_a_node_has_stopped_before_it_is_lost(heartbeat: float) -> None:
-    """Noticed one heartbeat late at worst, and killed after the grace."""
-    ended = (FENCE_AFTER_HEARTBEATS + 1) * heartbeat + stop_grace_seconds(heartbeat)
-    assert stop_grace_seconds(heartbeat) > 0
-    assert ended <= LOST_AFTER_HEARTBEATS * heartbeat

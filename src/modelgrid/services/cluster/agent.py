@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 
-from modelgrid.decide.fence import Outcome, may_start_exclusive, must_stop_exclusive, stop_grace_seconds
 from modelgrid.domain.cluster import NodeLoad, Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
@@ -21,6 +20,7 @@ from modelgrid.domain.target import EngineSpec, Target
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.control_plane import ControlPlaneLink
 from modelgrid.ports.store import Store
+from modelgrid.services.cluster.fence import Fence
 from modelgrid.services.cluster.obedience import Obedience
 from modelgrid.services.events import Notifier
 from modelgrid.services.live import LiveFacts
@@ -68,7 +68,7 @@ class Contact:
 
 
 class NodeAgent:
-    """Call `start` once, then run every one of `loops`."""
+    """Call `load` and `start` once, then run every one of `loops`."""
 
     def __init__(
         self,
@@ -110,12 +110,13 @@ class NodeAgent:
         self._events_taken: int | None = None
         self._obeying = asyncio.Lock()
         self._due = asyncio.Event()
-        self._settled_at: float | None = None
-        """Monotonic time at which the last report was sent that was answered or, after one that was, refused: a control
-        plane that is started after that gives every node the whole time until it is lost."""
-        self._outcome = Outcome.NONE_YET
+        self._fence = Fence(store, clock)
         self.contact = contact
         self.changed = Notifier()
+
+    async def load(self) -> None:
+        """Read when the control plane has last answered. Engines that run since then may have been given away."""
+        await self._fence.load()
 
     def start(self) -> None:
         """Report at once whenever a deployment changes."""
@@ -132,8 +133,13 @@ class NodeAgent:
         """Send one report and obey the answer. Raises what the link raises."""
         report = await self._report()
         sent_at = self._clock.monotonic()
-        orders = await self._link.heartbeat(report)
-        self._settled_at, self._outcome = sent_at, Outcome.ANSWERED
+        try:
+            orders = await self._link.heartbeat(report)
+        except ModelGridError as error:
+            refused = isinstance(error, ControlPlaneUnreachable) and bool(error.details.get("refused"))
+            self._fence.unanswered(sent_at, refused=refused)
+            raise
+        self._fence.answered(sent_at)
         self._note(problem="")
         self._events_taken = orders.events_taken
         if len(report.events) == EVENTS_AT_ONCE:
@@ -147,11 +153,10 @@ class NodeAgent:
     async def _beat(self) -> None:
         while True:
             self._due.clear()
-            begun_at = self._clock.monotonic()
             try:
                 await self.beat_once()
             except ModelGridError as error:
-                self._failed(error, begun_at)
+                self._failed(error)
                 await self._clock.sleep(PAUSE_SECONDS)
                 continue
             try:
@@ -185,7 +190,7 @@ class NodeAgent:
     async def _watch_fence(self) -> None:
         while True:
             await self._clock.sleep(self._heartbeat_seconds / FENCE_LOOKS)
-            if not must_stop_exclusive(self._silence(), self._outcome, self._heartbeat_seconds):
+            if not self._fence.must_stop(self._heartbeat_seconds):
                 continue
             try:
                 stopped = await self._obedience.stop_exclusive()
@@ -199,21 +204,18 @@ class NodeAgent:
 
     def check_start(self, deployment: DeploymentId) -> None:
         """Raise `RuntimeUnavailable` for an exclusive deployment while nobody can say that it runs nowhere else."""
-        if self._obedience.is_exclusive(deployment) and not may_start_exclusive(
-            self._silence(), self._outcome, self._heartbeat_seconds
-        ):
+        if self._obedience.is_exclusive(deployment) and not self._fence.may_start(self._heartbeat_seconds):
             raise RuntimeUnavailable("It may run only once, and waits for the control plane to say that it is here.")
 
     def stop_grace_seconds(self, deployment: DeploymentId) -> float | None:
         """Return how long an exclusive engine may take to end; `None` for all others."""
-        return stop_grace_seconds(self._heartbeat_seconds) if self._obedience.is_exclusive(deployment) else None
-
-    def _silence(self) -> float | None:
-        """Seconds since the last report was sent that was answered, or that nobody was there to answer."""
-        return self._clock.monotonic() - self._settled_at if self._settled_at is not None else None
+        exclusive = self._obedience.is_exclusive(deployment)
+        return self._fence.stop_grace_seconds(self._heartbeat_seconds) if exclusive else None
 
     async def _obey(self, orders: Orders) -> None:
         async with self._obeying:
+            if any(order.exclusive for order in orders.orders):  # before any of them can have an engine
+                await self._fence.remember(orders.heartbeat_seconds)
             known = self._orders
             if known is not None and (orders.epoch, orders.sequence) < (known.epoch, known.sequence):
                 return
@@ -300,11 +302,7 @@ class NodeAgent:
             pull=live.pull,
         )
 
-    def _failed(self, error: ModelGridError, begun_at: float) -> None:
-        refused = isinstance(error, ControlPlaneUnreachable) and error.details.get("refused")
-        if refused and self._settled_at is not None:
-            self._settled_at = begun_at
-        self._outcome = Outcome.REFUSED if refused else Outcome.UNANSWERED
+    def _failed(self, error: ModelGridError) -> None:
         if self.contact.problem != error.message:
             log.warning("the control plane was not reached", reason=str(error))
         self._note(problem=error.message)
