@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -23,7 +24,7 @@ from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment
 from modelgrid.decide.replicas import SURGE
 from modelgrid.domain.cluster import Member
 from modelgrid.domain.deployment import Deployment, Intent
-from modelgrid.domain.errors import ModelGridError
+from modelgrid.domain.errors import Conflict, ModelGridError, NotFound
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.node import NodeLiveness, NodeStatus
 from modelgrid.domain.target import Constraints, EngineSpec
@@ -250,7 +251,8 @@ class Cluster:
             await services.node_status.set(name, NodeStatus.ACTIVE, by="people")
         for row in services.registry.all():
             if row.failures and row.intent is Intent.RUN:
-                await services.actions.restart(row.id, by="people")
+                with suppress(Conflict, NotFound):  # it left meanwhile
+                    await services.actions.restart(row.id, by="people")
 
     # --- what people do
 

@@ -28,7 +28,7 @@ from modelgrid.domain.target import RuntimeKind
 from modelgrid.domain.units import GIB
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.catalog import CatalogService
-from modelgrid.services.cluster.agent import NodeAgent, Surroundings
+from modelgrid.services.cluster.agent import Contact, NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.intake import Intake
 from modelgrid.services.cluster.members import Members
@@ -246,7 +246,7 @@ class WorkerServices:
         self.obedience = Obedience(self.registry, targets, clock, store)
         self.agent = NodeAgent(
             link=Link(network, process, control),
-            url="https://control:8082",
+            contact=Contact(control_plane=CONTROL, url="https://control:8082"),
             obedience=self.obedience,
             registry=self.registry,
             targets=targets,
