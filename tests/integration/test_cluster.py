@@ -46,6 +46,10 @@ def test_a_model_is_placed_on_a_worker_runs_there_and_is_removed(cluster: Cluste
     )
     lines = call(control, "GET", f"/deployments/{deployment['id']}/logs?tail=20")["items"]
     assert any("vLLM" in line["text"] for line in lines)
+    of_it = ask(control, "GET", f"/logs?source=deployment:{deployment['id']}")
+    assert of_it.headers["X-ModelGrid-Node"] == "worker-a"
+    assert [line["message"] for line in of_it.json()["items"]][-len(lines) :] == [line["text"] for line in lines]
+    assert "X-ModelGrid-Node" not in ask(control, "GET", "/logs?source=daemon").headers
     call(control, "DELETE", f"/targets/{SMALL}")
     wait_until("it is gone", lambda: not control.deployments() and not worker.engine_pids(), said=cluster.words)
     history = call(control, "GET", "/history")["items"]

@@ -19,6 +19,8 @@ export interface Answer<T> {
   /** `X-Event-Id`: the position in the stream that the answer is current to. */
   readonly position: string;
   readonly etag: string;
+  /** `X-ModelGrid-Node`: the other node that answered; empty: the daemon itself did. */
+  readonly node: string;
 }
 
 interface Raw<T> {
@@ -47,6 +49,7 @@ export async function call<T>(request: Promise<Raw<T>>): Promise<Answer<T>> {
     data: raw.data as T,
     position: response.headers.get('x-event-id') ?? '',
     etag: response.headers.get('etag') ?? '',
+    node: response.headers.get('x-modelgrid-node') ?? '',
   };
 }
 

@@ -6,6 +6,9 @@ import { asFailure, type Failure } from './failure.ts';
 import { follow, stale as streamStale } from './stream.ts';
 import { atOrBefore, type Change } from './stream/protocol.ts';
 
+/** A document of another node is asked for so often. */
+const ELSEWHERE_MS = 2_000;
+
 /**
  * Data that stays current: loaded by REST, then kept so by changes of the stream that are younger than the answer.
  * It is loaded while somebody holds it, and kept (as old) afterwards, so that coming back shows it at once.
@@ -68,6 +71,11 @@ export abstract class Live implements Source {
       this.#unfollow?.();
       this.#outdated.value = true;
     };
+  }
+
+  /** Whether somebody holds it. */
+  protected get held(): boolean {
+    return this.#holders > 0;
   }
 
   /** Load anew; what is there stays, marked as old, until the answer comes. */
@@ -155,6 +163,7 @@ export class LiveCollection<T> extends Live {
 /** One object: the overview, the configuration, the catalog. */
 export class LiveDocument<T> extends Live {
   readonly #value = signal<T | null>(null);
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     topic: string,
@@ -178,7 +187,14 @@ export class LiveDocument<T> extends Live {
   protected async load(): Promise<string> {
     const answer = await this.fetchOne();
     this.#value.value = answer.data;
+    if (answer.node) this.#timer ??= setTimeout(() => this.#askAgain(), ELSEWHERE_MS);
     return answer.position;
+  }
+
+  /** What another node has comes by no stream: it is asked for as long as somebody looks. */
+  #askAgain(): void {
+    this.#timer = undefined;
+    if (this.held) this.reload();
   }
 
   protected apply(changes: readonly Change[]): void {

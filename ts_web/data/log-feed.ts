@@ -24,6 +24,8 @@ const OVERLAP = 200;
 const GATHER_MS = 60;
 /** Where the daemon searches, it is asked so often for what is new. */
 const ASK_MS = 500;
+/** The node that has the records is asked so often for what is new: no stream brings them. */
+const ELSEWHERE_MS = 1_000;
 
 /** The records that somebody wishes to see: the newest by the stream, older ones and what is searched from the daemon. */
 export class LogFeed extends Live implements LogSource {
@@ -70,6 +72,7 @@ export class LogFeed extends Live implements LogSource {
     this.#after = this.line || page.after;
     this.#replace(page.lines);
     this.#started = true;
+    this.#askAgain(page);
     if (!this.line) return page.position;
     this.mode.value = 'behind';
     return (await this.#newer()).position;
@@ -138,6 +141,7 @@ export class LogFeed extends Live implements LogSource {
       const page = await pageOf(this.wish, { after, limit: PAGE });
       this.#after = page.after;
       this.#merge(page.lines);
+      this.#askAgain(page);
       if (!page.full) return page.position;
     }
     const newest = await pageOf(this.wish, { limit: this.first });
@@ -151,6 +155,11 @@ export class LogFeed extends Live implements LogSource {
     }
     this.#merge(fresh);
     return newest.position;
+  }
+
+  /** Records of another node are asked for over and over, for as long as somebody looks. */
+  #askAgain(page: LogPage): void {
+    if (page.node) this.#timer ??= setTimeout(() => ((this.#timer = undefined), this.reload()), ELSEWHERE_MS);
   }
 
   /** Fetch a page of what follows; where that is all, it is live from then on. */

@@ -13,6 +13,8 @@ export interface LogPage {
   readonly full: boolean;
   /** The place in the stream that it is current to. */
   readonly position: string;
+  /** The other node that has the records: the stream brings none of them. */
+  readonly node: string;
 }
 
 /** Fetch records of a wish: the last before a number, the first after one, or the newest. */
@@ -25,5 +27,6 @@ export async function pageOf(wish: LogWish, place: { after?: number; before?: nu
     before: data.next_before,
     full: data.items.length === place.limit || !data.complete,
     position: answer.position,
+    node: answer.node,
   };
 }

@@ -7,7 +7,9 @@ import re
 
 import httpx
 import structlog
-from starlette.responses import Response
+from starlette.background import BackgroundTask
+from starlette.datastructures import QueryParams
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelgrid.adapters.control_plane_http.pinning import pinned_to
@@ -17,6 +19,10 @@ from modelgrid.domain.cluster import Member
 from modelgrid.domain.errors import ModelGridError
 
 _ELSEWHERE = re.compile(r"/v1/_ui/deployments/([^/]+)/(?:logs|metrics)")
+_LOGS = "/v1/_ui/logs"
+_OF_DEPLOYMENT = "deployment:"
+FROM = "X-ModelGrid-Node"
+"""Header of an answer that another node gave: nothing of it comes by the stream of this one."""
 ANSWER_SECONDS = 35.0
 """A wait for the next log line is bounded by 30 s."""
 
@@ -49,11 +55,11 @@ class Elsewhere:
         control = self._services.control
         if control is None or scope["method"] != "GET":
             return None
-        found = _ELSEWHERE.fullmatch(scope["path"])
-        if found is None:
+        named = _deployment_of(scope)
+        if named is None:
             return None
         try:
-            deployment = self._services.registry.resolve(found[1])
+            deployment = self._services.registry.resolve(named)
         except ModelGridError:
             return None
         return control.members.find(deployment.placement.node) if deployment.placement is not None else None
@@ -63,11 +69,12 @@ class Elsewhere:
         if client is None:
             client = httpx.AsyncClient(verify=pinned_to(member.certificate), trust_env=False, timeout=ANSWER_SECONDS)
             self._clients[member.certificate] = client
+        path = scope["raw_path"].decode("ascii", "replace").partition("?")[0]
         query = scope["query_string"].decode("ascii", "replace")
-        url = f"{member.cluster_url}{scope['raw_path'].decode('ascii', 'replace').partition('?')[0]}"
+        url = f"{member.cluster_url}{path}?{query}" if query else f"{member.cluster_url}{path}"
         headers = {"Authorization": f"Bearer {self._services.node_credential()}", "Host": member.name}
         try:
-            answer = await client.get(f"{url}?{query}" if query else url, headers=headers)
+            answer = await client.send(client.build_request("GET", url, headers=headers), stream=True)
         except httpx.HTTPError as error:
             log.info("a node does not answer", node=member.name, reason=str(error) or type(error).__name__)
             return error_response(
@@ -77,4 +84,26 @@ class Elsewhere:
                     node=member.name,
                 )
             )
-        return Response(answer.content, status_code=answer.status_code, media_type=answer.headers.get("content-type"))
+        kept = {name: answer.headers[name] for name in _KEPT if name in answer.headers}
+        return StreamingResponse(
+            answer.aiter_bytes(),
+            status_code=answer.status_code,
+            headers={**kept, FROM: member.name},
+            background=BackgroundTask(answer.aclose),
+        )
+
+
+_KEPT = ("content-type", "content-disposition")
+
+
+def _deployment_of(scope: Scope) -> str | None:
+    """Return the deployment whose node alone has what is asked for; `None` for all else."""
+    found = _ELSEWHERE.fullmatch(scope["path"])
+    if found is not None:
+        return found[1]
+    if scope["path"] != _LOGS:
+        return None
+    sources = QueryParams(scope["query_string"]).getlist("source")
+    if len(sources) != 1 or not sources[0].startswith(_OF_DEPLOYMENT):
+        return None
+    return sources[0].removeprefix(_OF_DEPLOYMENT)

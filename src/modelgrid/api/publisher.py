@@ -109,10 +109,12 @@ class Publisher:
             self._hub.publish("logs", "append", source, partial(list, views), source=source, level=level)
 
     def _publish_metrics(self) -> None:
+        """Publish the figures of engines of this node; those of others are asked of theirs (`api.elsewhere`)."""
         services = self._services
         for item in services.registry.all():
             topic = f"{DEPLOYMENT}{item.id}"
-            if self._hub.heard(topic):
+            here = item.placement is None or item.placement.node == services.node_name
+            if here and self._hub.heard(topic):
                 self._hub.publish(
                     topic, "replace", "metrics", partial(deployment_metrics_view, services, item.id), gauge=True
                 )
