@@ -5,6 +5,7 @@ import socket
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from modelgrid.composition import (
 )
 from modelgrid.config.model import Config
 from modelgrid.decide.platform import Platform, PlatformFacts, PlatformSettings, choose_platform
+from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node
 from modelgrid.domain.target import RuntimeKind
@@ -63,6 +65,8 @@ from modelgrid.services.targets import TargetService
 from modelgrid.services.tokens import TokenService
 
 LOG_FOLDER = "logs"
+NODE_NAME = "node_name"
+"""Setting: the name under which this node ran last."""
 INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
 
 
@@ -164,6 +168,10 @@ async def _platform(
     candidates = [runtime for kind, runtime in runtimes.items() if wanted.runtime in {None, kind}]
     health = await asyncio.gather(*(runtime.health() for runtime in candidates))
     return choose_platform(replace(facts, runtimes=tuple(health)), wanted)
+
+
+def _moved(row: Deployment, *, name: NodeName) -> Deployment:
+    return replace(row, placement=replace(row.placement, node=name)) if row.placement is not None else row
 
 
 class Assembly:
@@ -304,7 +312,19 @@ class Assembly:
             self.node_status.load(),
             self.base.gpus.refresh(),
         )
+        await self._take_new_name()
         await self.standing.load()
+
+    async def _take_new_name(self) -> None:
+        """Let what was placed on this node stay on it when `nodeName` was changed."""
+        store, name = self.base.store, self.local.name
+        before = (await store.settings([NODE_NAME])).get(NODE_NAME)
+        if before == name:
+            return
+        for row in self.registry.all():
+            if row.placement is not None and row.placement.node == before:
+                await self.registry.change(row.id, partial(_moved, name=name))
+        await store.put_setting(NODE_NAME, name)
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Let gateways connect, and take every deployment in hand."""

@@ -104,8 +104,9 @@ class MemoryStore:
     async def put_history(self, record: HistoryRecord) -> None:
         self._history[record.deployment.id] = record
 
-    async def history(self, *, limit: int = 100, before: float | None = None) -> tuple[HistoryRecord, ...]:
-        found = (record for record in self._history.values() if before is None or record.ended_at < before)
+    async def history(self, *, limit: int = 100, before: tuple[float, str] | None = None) -> tuple[HistoryRecord, ...]:
+        places = ((record.ended_at, record.deployment.id, record) for record in self._history.values())
+        found = (record for at, of, record in places if before is None or (at, of) < before)
         newest = sorted(found, key=lambda record: (record.ended_at, record.deployment.id), reverse=True)[:limit]
         return tuple(replace(record, last_lines=()) for record in newest)
 

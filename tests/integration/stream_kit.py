@@ -25,7 +25,7 @@ async def serving(hub: Hub, *, send_buffer: int | None = None) -> AsyncIterator[
     if send_buffer is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     settings = SimpleNamespace(running=Config())  # these and `nodes` tell the guard how the console is called
-    app = create_app(cast("Services", SimpleNamespace(hub=hub, settings=settings, nodes=tuple)), TOKEN)
+    app = create_app(cast("Services", SimpleNamespace(hub=hub, settings=settings, nodes=tuple, control=None)), TOKEN)
     server = uvicorn.Server(
         uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=3)
     )

@@ -82,12 +82,12 @@ def test_a_backup_while_writing_is_restored_as_a_committed_prefix(daemon: Daemon
     """R32, whole: a client changes targets without a pause while backups are made; each, restored, is what had been
     acknowledged when it began, and at most what was under way while it was made."""
     acknowledged, stop = 0, threading.Event()
-    daemon.client.ensure(SMALL, {"replicas": 1})
+    daemon.client.put_target(SMALL, {"replicas": 1})
 
     def write() -> None:
         nonlocal acknowledged
         while not stop.is_set():
-            daemon.client.ensure(
+            daemon.client.put_target(
                 "meta-llama/Llama-3.1-8B-Instruct", {"replicas": 0, "args": [f"--seed={acknowledged}"]}
             )
             acknowledged += 1
@@ -130,12 +130,12 @@ def test_a_restore_brings_the_state_back_and_keeps_what_was_there(daemon: Daemon
     assert file.parent == tmp_path
     assert file.stat().st_mode & 0o777 == 0o600
     assert {item["name"] for item in said["items"]} == {"state.db", "config.json", "secret.key", "token"}
-    daemon.client.ensure("meta-llama/Llama-3.1-8B-Instruct", {"replicas": 0})
+    daemon.client.put_target("meta-llama/Llama-3.1-8B-Instruct", {"replicas": 0})
 
     error = command(daemon, "restore", str(file), code=1)
     assert "A daemon runs" in error["message"]
     assert command(daemon, "restore", str(file), "--dry-run")["aside"] == []
-    assert len(daemon.client.targets()) == 3
+    assert len(daemon.client.list_targets()["items"]) == 3
 
     assert daemon.stop() == 0
     config = json.loads(daemon.config_path.read_text())
@@ -151,7 +151,7 @@ def test_a_restore_brings_the_state_back_and_keeps_what_was_there(daemon: Daemon
     assert not list(daemon.state_dir.glob(".restore-*"))
 
     daemon.start()
-    assert {target["name"] for target in daemon.client.targets()} == {SMALL, "seeded"}
+    assert {target["name"] for target in daemon.client.list_targets()["items"]} == {SMALL, "seeded"}
     daemon.wait_for({"running": 1}, target=SMALL)
     assert daemon.engine_pids() == {deployment: engine}, "the engine that runs was not adopted"
     assert daemon.key == key
@@ -160,7 +160,7 @@ def test_a_restore_brings_the_state_back_and_keeps_what_was_there(daemon: Daemon
 
 
 def test_secrets_are_left_out_unless_asked_for(daemon: DaemonUnderTest, tmp_path: Path) -> None:
-    daemon.client.ensure(SMALL, {"replicas": 0, "env": {"HF_TOKEN": ENV_SECRET}})
+    daemon.client.put_target(SMALL, {"replicas": 0, "env": {"HF_TOKEN": ENV_SECRET}})
     without, with_them = tmp_path / "without.tar", tmp_path / "with.tar"
     said = command(daemon, "backup", str(without))
     assert said["left_out"] == ["secret.key", "token"]
@@ -178,7 +178,7 @@ def test_secrets_are_left_out_unless_asked_for(daemon: DaemonUnderTest, tmp_path
     assert json.loads(daemon.config_path.read_text()) == json.loads(before)
     assert (daemon.state_dir / "token").read_text().strip() == token
     daemon.start()
-    assert daemon.client.targets()
+    assert daemon.client.list_targets()["items"]
     assert daemon.stop() == 0
 
     # Elsewhere it says what will be missing, and takes no placeholder for a secret.

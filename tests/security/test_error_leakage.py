@@ -23,6 +23,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
         config=Config(),
         settings=SimpleNamespace(running=Config()),
         nodes=lambda: (),
+        control=None,
         hub=SimpleNamespace(position="0-0"),
     )
     app = create_app(cast("Services", cast("Any", services)), "local-token")
