@@ -22,6 +22,8 @@ from modelgrid.domain.units import MIB
 LARGEST_BYTES = 600 * 1000**2
 STATES = {"running": 5, "starting": 1, "failed": 1, "pending": 1}
 
+NIGHTLY = os.environ.get("MODELGRID_NIGHTLY") == "1"
+
 
 class Demo:
     def __init__(self, folder: Path, *arguments: str) -> None:
@@ -84,7 +86,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.timeout(400)
 def test_the_fleet_lives_and_leaves_nothing_behind(folder: Path) -> None:
-    demo = Demo(folder, "--flap")
+    demo = Demo(folder, *(["--flap"] if NIGHTLY else []))
     said = demo.says()
     assert said["simulated"] is True
     nodes = {node["name"]: node for node in said["nodes"]}
@@ -105,8 +107,9 @@ def test_the_fleet_lives_and_leaves_nothing_behind(folder: Path) -> None:
         memory = sum(process.memory_full_info().pss for process in demo.processes())
         assert memory <= LARGEST_BYTES, f"{memory / MIB:.0f} MiB"
         sys.stdout.write(f"\ndemo: {memory / 1000**2:.0f} MB in {len(demo.processes())} processes\n")
-        wait_until("a node falls silent", lambda: "suspect" in _liveness(client).values(), 90)
-        wait_until("it comes back", lambda: set(_liveness(client).values()) == {"ready"}, 90)
+        if NIGHTLY:  # half a minute of silence
+            wait_until("a node falls silent", lambda: "suspect" in _liveness(client).values(), 90)
+        wait_until("every node is there", lambda: set(_liveness(client).values()) == {"ready"}, 90)
     assert demo.end() == 0, demo.log.read_text()
     assert demo.processes() == []
     assert [path.name for path in folder.iterdir()] == ["log"], "its folder was left"

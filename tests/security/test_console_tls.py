@@ -64,7 +64,7 @@ def test_over_tls_the_cookie_is_bound_to_the_host(
     daemon.start(wait=False)
     wait_until("it says where it is", (daemon.state_dir / "run" / "endpoint.json").exists, 60, daemon.words)
     with local_client(daemon.state_dir) as local:
-        local.set_password("admin", CHOSEN)
+        local.set_password("admin", {"password": CHOSEN})
     base = f"https://localhost:{daemon.ui_port}"
     trusted = ssl.create_default_context(cafile=tls["certFile"])
     with httpx.Client(base_url=f"{base}/v1/_ui", verify=trusted, headers={"Origin": base}, trust_env=False) as page:
