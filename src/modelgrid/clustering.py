@@ -18,7 +18,7 @@ from modelgrid.adapters.node_certificate import FOLDER, certificate_in
 from modelgrid.api.cluster import ControlPlaneApi
 from modelgrid.config.file import write_atomically
 from modelgrid.config.model import Config
-from modelgrid.domain.cluster import NodeLoad, Report, SharedRouting
+from modelgrid.domain.cluster import Report, SharedRouting
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.introduction import stretched
@@ -245,7 +245,6 @@ class AsWorker(Alone):
             clock=ground.clock,
             around=Surroundings(
                 node=self._own,
-                load=self._load,
                 gateways=lambda: self._gateways.reports() if self._gateways else (),
                 wanted_models=lambda: self._gateways.wanted_models() if self._gateways else {},
                 key_last_used=lambda: self._gateways.key_last_used() if self._gateways else {},
@@ -295,18 +294,6 @@ class AsWorker(Alone):
         digest = digest_of(credential)
         known = any(peer.digest == digest and peer.node == self._membership.control_plane for peer in peers)
         return self._membership.control_plane if known else None
-
-    def _load(self) -> NodeLoad:
-        if self._gateways is None:
-            return NodeLoad()
-        reports = self._gateways.reports()
-        in_flight: dict[str, int] = {}
-        for report in reports:
-            for outcome in report.outcomes:
-                in_flight[outcome.replica] = in_flight.get(outcome.replica, 0) + outcome.in_flight - outcome.of_peers
-        return NodeLoad(
-            gateways=len(reports), connections=sum(report.connections for report in reports), in_flight=in_flight
-        )
 
     def _take_routing(self, routing: SharedRouting) -> None:
         self._routing = _reachable(routing, self._membership)

@@ -16,7 +16,6 @@ from sim_process import Process
 from virtual_time import VirtualLoop
 
 from modelgrid.decide.effects import Effect
-from modelgrid.domain.cluster import NodeLoad
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import EngineLaunch, GpuBinding
 from modelgrid.domain.errors import LaunchRefused
@@ -262,7 +261,6 @@ class WorkerServices:
                     memory_available_bytes=60 * GIB,
                     runtimes=(RuntimeKind.SIMULATED.value,),
                 ),
-                load=NodeLoad,
                 gateways=tuple,
                 wanted_models=dict,
                 key_last_used=dict,

@@ -24,6 +24,7 @@ from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, TooL
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.introduction import NONCE_BYTES
 from modelgrid.services.cluster.control_plane import ControlPlane
+from modelgrid.services.cluster.members import Joined
 from modelgrid.services.cluster.shared_routing import SharedRoutingService
 
 PREFIX = "/v1/_cluster"
@@ -84,12 +85,15 @@ class _Door:
 def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     members, control = api.control.members, api.control
 
-    async def join(request: Request) -> Response:
-        asked = await _body(request, JoinCall, LARGEST_JOIN)
-        joined = await members.join(asked.secret, asked.request)
+    def welcome(joined: Joined) -> Response:
         return _json(
             Welcome(control_plane=api.name, credential=joined.credential, heartbeat_seconds=api.heartbeat_seconds)
         )
+
+    async def join(request: Request) -> Response:
+        asked = await _body(request, JoinCall, LARGEST_JOIN)
+        joined = await members.join(asked.secret, asked.request)
+        return welcome(joined)
 
     async def introduction(request: Request) -> Response:
         nonce = request.query_params.get("nonce", "")
@@ -99,9 +103,7 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
 
     async def join_introduced(request: Request) -> Response:
         joined = await members.join_introduced(await _body(request, IntroducedCall, LARGEST_JOIN))
-        return _json(
-            Welcome(control_plane=api.name, credential=joined.credential, heartbeat_seconds=api.heartbeat_seconds)
-        )
+        return welcome(joined)
 
     async def heartbeat(request: Request) -> Response:
         name = await members.authenticate(_bearer(request))

@@ -77,9 +77,7 @@ class DriverList(BaseModel):
 def node_view(services: Services, node: Node) -> NodeView:
     """Return what is shown of a node."""
     control, own = services.control, node.name == services.node_name
-    load = control.load_of(node.name).connections if control is not None and not own else 0
-    if own:
-        load = sum(report.connections for report in services.gateways())
+    gateways = services.gateways() if own or control is None else control.gateways_of(node.name)
     gpus = node.inventory.gpus
     return NodeView(
         name=node.name,
@@ -101,7 +99,7 @@ def node_view(services: Services, node: Node) -> NodeView:
         inventory_stale=node.inventory.stale,
         problem=node.problem or node.inventory.problem,
         note=control.note_of(node.name) if control is not None else "",
-        connections=load,
+        connections=sum(report.connections for report in gateways),
     )
 
 

@@ -158,17 +158,6 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeLoad:
-    """What the gateways of a node have in hand, and what its daemon takes."""
-
-    gateways: int = 0
-    connections: int = 0
-    requests_per_second: float = 0.0
-    in_flight: Mapping[str, int] = field(default_factory=dict)
-    """By deployment: requests of this node's clients, wherever the engine is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A heartbeat: all that a node knows of itself. A larger (`epoch`, `sequence`) replaces a smaller one; epochs are
     start times of the node's daemon, in nanoseconds, so that a report that was recorded and sent again is refused."""
@@ -189,7 +178,6 @@ class Report:
     """The next ones of the node's own timeline, after those that the control plane has; with their numbers there."""
     targets: tuple[Target, ...] = ()
     """What the node was asked for before it joined, or by its own config.json; the control plane adopts them."""
-    load: NodeLoad = field(default_factory=NodeLoad)
     gateways: tuple[GatewayReport, ...] = ()
     """What its gateways count, without the lines of their logs."""
     wanted_models: Mapping[str, float] = field(default_factory=dict)

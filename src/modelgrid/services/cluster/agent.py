@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from modelgrid.domain.cluster import NodeLoad, Orders, Progress, Report, SharedRouting
+from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
 from modelgrid.domain.event import Event, Subject
@@ -48,7 +48,6 @@ class Surroundings:
     """What a report says beside the deployments."""
 
     node: Callable[[], Node]
-    load: Callable[[], NodeLoad]
     gateways: Callable[[], tuple[GatewayReport, ...]]
     wanted_models: Callable[[], dict[str, float]]
     key_last_used: Callable[[], dict[str, float]]
@@ -64,7 +63,6 @@ class Contact:
     since: float | None = None
     """Unix time of the last answer."""
     problem: str = ""
-    fenced: bool = False
 
 
 class NodeAgent:
@@ -121,9 +119,6 @@ class NodeAgent:
     def start(self) -> None:
         """Report at once whenever a deployment changes."""
         self._registry.on_change(lambda _: self._due.set())
-
-    def report_soon(self) -> None:
-        self._due.set()
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the process does."""
@@ -199,8 +194,6 @@ class NodeAgent:
                 continue
             if stopped:
                 log.warning("cut off from the control plane: exclusive deployments stop", deployments=list(stopped))
-                self.contact = replace(self.contact, fenced=True)
-                self.changed.notify()
 
     def check_start(self, deployment: DeploymentId) -> None:
         """Raise `RuntimeUnavailable` for an exclusive deployment while nobody can say that it runs nowhere else."""
@@ -256,7 +249,6 @@ class NodeAgent:
             progress={row.id: progress for row in rows if (progress := self._progress(row.id)) is not None},
             events=await self._events(),
             targets=tuple(self._opened(target) for target in self._targets.all()),
-            load=self._around.load(),
             gateways=tuple(replace(report, lines=()) for report in self._around.gateways()),
             wanted_models=self._around.wanted_models(),
             key_last_used=self._around.key_last_used(),
@@ -310,7 +302,7 @@ class NodeAgent:
     def _note(self, *, problem: str) -> None:
         before = self.contact
         since = before.since if problem else self._clock.now()
-        self.contact = replace(before, since=since, problem=problem, fenced=before.fenced and bool(problem))
+        self.contact = replace(before, since=since, problem=problem)
         if before.problem != problem:
             if not problem:
                 log.info("the control plane answers", url=before.url)

@@ -12,11 +12,12 @@ import structlog
 from modelgrid.decide.joining import clock_problem
 from modelgrid.decide.liveness import ListeningClock, liveness
 from modelgrid.decide.version_skew import skew
-from modelgrid.domain.cluster import NodeLoad, Orders, Report
+from modelgrid.domain.cluster import Orders, Report
 from modelgrid.domain.errors import Conflict, ModelGridError, NotFound
 from modelgrid.domain.event import Level, Subject
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.node import Node, NodeLiveness, NodeStatus
+from modelgrid.domain.routing import GatewayReport
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.store import Store
 from modelgrid.services.cluster.intake import Intake
@@ -112,9 +113,10 @@ class ControlPlane:
         known = self._known.get(name)
         return known.note if known is not None else ""
 
-    def load_of(self, name: NodeName) -> NodeLoad:
+    def gateways_of(self, name: NodeName) -> tuple[GatewayReport, ...]:
+        """Return what a member's gateways count, as it said last."""
         known = self._known.get(name)
-        return known.report.load if known is not None and known.report is not None else NodeLoad()
+        return known.report.gateways if known is not None and known.report is not None else ()
 
     async def heartbeat(self, name: NodeName, report: Report) -> Orders:
         """Take a report of the authenticated node `name`; return its orders.
