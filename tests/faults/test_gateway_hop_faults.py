@@ -48,8 +48,16 @@ class Holding:
     def __init__(self) -> None:
         self.finish = asyncio.Event()
         self.aborted = 0
+        self.under_way = 0
 
     async def script(self, seen: Seen, peer: Peer) -> None:
+        self.under_way += 1
+        try:
+            await self._hold(seen, peer)
+        finally:
+            self.under_way -= 1
+
+    async def _hold(self, seen: Seen, peer: Peer) -> None:
         if b"stream" in seen.body:
             await peer.send(STREAM_HEAD)
             await peer.event("first")
@@ -109,7 +117,8 @@ async def test_200_cancels_leave_nothing_behind_on_either_node(tmp_path: Path) -
         for node in (a, b):
             await node.idle()
         await b.wait_for_metric("modelgrid_peer_requests_in_flight", 0)
-        await until(lambda: upstream.open <= 1, "no connection to the engine is left but an idle one")
+        await until(lambda: holding.under_way == 0, "the engine works for nobody any more")
+        assert holding.aborted == len(upstream.seen)
 
 
 async def test_whoever_has_another_certificate_gets_nothing(tmp_path: Path) -> None:
