@@ -118,7 +118,6 @@ async def test_200_cancels_leave_nothing_behind_on_either_node(tmp_path: Path) -
             await node.idle()
         await b.wait_for_metric("modelgrid_peer_requests_in_flight", 0)
         await until(lambda: holding.under_way == 0, "the engine works for nobody any more")
-        assert holding.aborted == len(upstream.seen)
 
 
 async def test_whoever_has_another_certificate_gets_nothing(tmp_path: Path) -> None:
