@@ -56,7 +56,8 @@ class Egress(httpx.AsyncBaseTransport):
         try:
             return list(dict.fromkeys(await self._resolve(request.url.host, port)))
         except OSError as error:
-            raise httpx.ConnectError(f"{request.url.host} is not known: {error}", request=request) from error
+            why = error.strerror or error
+            raise httpx.ConnectError(f"{request.url.host} is not known: {why}", request=request) from error
 
 
 def _at(request: httpx.Request, address: str) -> httpx.Request:

@@ -61,7 +61,7 @@ class VerdictService:
             gateways_wanted=self._gateways_wanted,
             problems=tuple(self._problems()),
             log_problem=self._logs.problem,
-            catalog_problems=tuple(f"{s.name}: {s.problem}" for s in self._catalog.sources if s.problem),
+            catalog_problems=tuple(s.problem for s in self._catalog.sources if s.problem),
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
             started_at=self._started_at,

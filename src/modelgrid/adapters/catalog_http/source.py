@@ -180,7 +180,7 @@ class HttpCatalogSource:
     def _refuse(self, why: str) -> NoReturn:
         raise CatalogUnreachable(
             f"Catalog {self.name}: {self.url} gave no catalog: {why}.",
-            fix="Check the node's network and `models` in config.json; the last good copy stays in use.",
+            fix="Check the node's network and `models` in config.json.",
             source=self.name,
             url=self.url,
         )
