@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from modelgrid.client.http import ModelGridClient, local_client
 from modelgrid.domain.units import MIB
 
 LARGEST_BYTES = 600 * 1000**2
+"""Of memory that is in use: pages that processes share count once (PSS)."""
+MOST_CPU_SECONDS = 20.0
+"""Until the fleet answers: what two cores that do nothing else have in the ten seconds that it may take."""
 STATES = {"running": 5, "starting": 1, "failed": 1, "pending": 1}
 
 NIGHTLY = os.environ.get("MODELGRID_NIGHTLY") == "1"
@@ -87,7 +91,11 @@ def folder() -> Iterator[Path]:
 @pytest.mark.timeout(400)
 def test_the_fleet_lives_and_leaves_nothing_behind(folder: Path) -> None:
     demo = Demo(folder, *(["--flap"] if NIGHTLY else []))
+    began = time.monotonic()
     said = demo.says()
+    took, cpu = time.monotonic() - began, sum(map(_cpu_seconds, demo.processes()))
+    sys.stdout.write(f"\ndemo: up after {took:.1f} s and {cpu:.1f} s of CPU, load {os.getloadavg()[0]:.1f}\n")
+    assert cpu <= MOST_CPU_SECONDS
     assert said["simulated"] is True
     nodes = {node["name"]: node for node in said["nodes"]}
     assert {node["role"] for node in nodes.values()} == {"control-plane", "worker"}
@@ -106,13 +114,23 @@ def test_the_fleet_lives_and_leaves_nothing_behind(folder: Path) -> None:
         wait_until("requests are answered", lambda: _requests(said) >= before + 10)
         memory = sum(process.memory_full_info().pss for process in demo.processes())
         assert memory <= LARGEST_BYTES, f"{memory / MIB:.0f} MiB"
-        sys.stdout.write(f"\ndemo: {memory / 1000**2:.0f} MB in {len(demo.processes())} processes\n")
+        resident = sum(process.memory_info().rss for process in demo.processes())
+        sys.stdout.write(
+            f"demo: {memory / 1000**2:.0f} MB in {len(demo.processes())} processes (shared pages counted in each: "
+            f"{resident / 1000**2:.0f} MB)\n"
+        )
         if NIGHTLY:  # half a minute of silence
             wait_until("a node falls silent", lambda: "suspect" in _liveness(client).values(), 90)
         wait_until("every node is there", lambda: set(_liveness(client).values()) == {"ready"}, 90)
     assert demo.end() == 0, demo.log.read_text()
     assert demo.processes() == []
     assert [path.name for path in folder.iterdir()] == ["log"], "its folder was left"
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return what a process has used, with its children that have ended."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _check_states(client: ModelGridClient) -> None:

@@ -250,11 +250,10 @@ def test_the_simulated_engine_understands_what_it_is_given() -> None:
         SETTINGS,
         simulator_gpu_state_dir="/run/mg/gpus",
         simulated_gpu_bytes={"nvidia-0": 24 * GIB, "nvidia-1": 16 * GIB},
-        simulator_args=("--sim-load-seconds", "0.5"),
+        simulator_args=("--sim-load-seconds", "0.5", "--sim-ttft", "0.1"),
     )
-    made = launch(
-        deployment(RuntimeKind.SIMULATED, args=("--sim-fault", "oom-at-load")), gpu(0), gpu(1), settings=settings
-    )
+    told = ("--sim-fault", "oom-at-load", "--sim-ttft", "0.3")  # counts more than what all are told
+    made = launch(deployment(RuntimeKind.SIMULATED, args=told), gpu(0), gpu(1), settings=settings)
     assert made.argv[:4] == ("/opt/modelgrid/bin/python", "-m", "modelgrid.simulator", "serve")
     read, ignored = parse_settings(made.argv[3:])
     assert ignored == ("--tool-call-parser", "hermes")
@@ -263,6 +262,7 @@ def test_the_simulated_engine_understands_what_it_is_given() -> None:
     assert (read.gpu_ids, read.reserved_bytes, read.gpu_total_bytes) == (("nvidia-0", "nvidia-1"), 5 * GIB, 16 * GIB)
     assert (read.gpu_state_dir, read.load_seconds) == ("/run/mg/gpus", 0.5)
     assert read.faults.oom_at_load
+    assert read.first_token_seconds == 0.3
     assert "CUDA_VISIBLE_DEVICES" not in made.env
 
 

@@ -60,8 +60,12 @@ async def _live(fleet: DemoFleet, began: float, *, flap: bool, as_json: bool) ->
         raise AssertionError("runs as a task")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, me.cancel)
-    quietly = (lambda _: None) if as_json else say
-    opened = await fleet.open(quietly)
+
+    def progress(text: str) -> None:
+        if not as_json:
+            say(f"{time.monotonic() - began:5.1f} s  {text}", "dim")
+
+    opened = await fleet.open(progress)
     if as_json:
         print_json_line(_as_json(fleet, opened))
     else:
@@ -72,7 +76,7 @@ async def _live(fleet: DemoFleet, began: float, *, flap: bool, as_json: bool) ->
             tasks.create_task(traffic.run())
             tasks.create_task(fleet.watch())
             if flap:
-                tasks.create_task(fleet.flap(quietly))
+                tasks.create_task(fleet.flap(progress))
     except* ModelGridError as group:
         raise group.exceptions[0] from None
 
@@ -101,7 +105,7 @@ def _show(fleet: DemoFleet, opened: Opened, seconds: float, *, flap: bool) -> No
     heading("API, OpenAI-compatible, the same on every node")
     facts([("Base URL", control.api_url), ("Key", opened.key)])
     heading("Nodes")
-    facts([(node.plan.name, f"{node.plan.role}, {_gpus(node.plan.gpus)}  {node.console_url}") for node in fleet.nodes])
+    facts([(node.plan.name, f"{node.console_url}  {node.plan.role}, {_gpus(node.plan.gpus)}") for node in fleet.nodes])
     heading("Models")
     starting, failing, pending = OTHERS
     facts(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import httpx
 
 from modelgrid.cli.demo_nodes import DemoFailed, DemoNode, NodePlan
+from modelgrid.cli.session import Session
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import InvalidInput
 
@@ -81,27 +82,29 @@ class DemoFleet:
         return self.nodes[1:]
 
     async def open(self, say: Callable[[str], None]) -> Opened:
-        """Start the daemons, join the workers and ask for models; return when one of them answers.
+        """Start the control plane, ask it for models, have the workers join and start them; return when a model
+        answers. Workers join before their first start, as a daemon that joins has to start anew.
 
         Raises `DemoFailed`, and what the daemons refuse with."""
-        for node in self.nodes:
-            node.start()
-        say("Starting three daemons …")
-        for node in self.nodes:
-            await until(f"{node.plan.name} answers", node.answers)
+        self.control.start()
+        say("The control plane starts.")
+        from modelgrid.cli.cluster_join import join_without_daemon  # noqa: PLC0415  is loaded while that starts
+
+        await until(f"{self.control.plan.name} answers", self.control.answers)
         with self.control.client() as client:
-            say("Two of them join the first …")
+            say(f"Its console answers at {self.control.console_url}. Two workers join it and start.")
             for worker in self.workers:
                 invitation = client.invite_node()
-                with worker.client() as joining:
-                    joining.join_cluster({"url": invitation["url"], "token": invitation["token"]})
+                session = Session(config_path=worker.config_path, state_dir=worker.state_dir)
+                await join_without_daemon(session, invitation["url"], invitation["token"])
+                worker.start()
             password = f"demo-{secrets.token_urlsafe(9)}"
             client.set_password("admin", {"password": password})
             key = client.generate_api_key({"label": "demo"})["secret"]
-            await until("the workers have joined", lambda: self._all_ready(client))
-            say("Asking for models …")
             for model, body in {**RUNNING, **OTHERS}.items():
                 client.put_target(model, body)
+            await until("the workers were heard", lambda: self._all_ready(client))
+            say("All nodes were heard, and engines load.")
             await until("a model answers", lambda: self._any_answers(key))
         return Opened(password=password, key=key)
 

@@ -19,7 +19,7 @@ from modelgrid.client.http import ModelGridClient, local_client
 from modelgrid.config.paths import ENDPOINT_FILE
 from modelgrid.domain.errors import ModelGridError
 
-ENGINE_ARGUMENTS = "--sim-ttft 0.12 --sim-itl 0.015 --sim-output-tokens 100"
+ENGINE_ARGUMENTS = "--sim-load-seconds 0.5 --sim-ttft 0.12 --sim-itl 0.015 --sim-output-tokens 100"
 """What every engine is told: as fast as a large model on a good GPU, so that there is something to see."""
 STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1

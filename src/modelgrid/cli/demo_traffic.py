@@ -13,6 +13,8 @@ _TOPICS = (
     "Summarise the plot of Hamlet in two sentences.", "Name three uses of a heat pump.", "Explain paged attention.",
     "Translate 'good morning' into five languages.",
 )  # fmt: skip
+_SHARES = (0, 1, 0, 2, 0, 3, 0, 1, 0, 2)
+"""Which of the models is asked next: the first one, which runs twice, gets half of all requests."""
 _PATIENCE_SECONDS = 30.0
 _REST_SECONDS = 1.0
 """After a request that failed."""
@@ -46,8 +48,8 @@ class Traffic:
             # Pauses grow and shrink, so that lines on the console have a shape; the sequence is always the same.
             await asyncio.sleep(0.1 + 1.2 * ((turn * 7919) % 13) / 13)
             base = self.bases[turn % len(self.bases)]
-            model = self.models[(turn * 5 + number) % len(self.models)]
-            if not await self._ask(http, base, model, _TOPICS[turn % len(_TOPICS)], stream=turn % 3 != 0):
+            model = self.models[_SHARES[(turn + number) % len(_SHARES)] % len(self.models)]
+            if not await self._ask(http, base, model, _TOPICS[turn % len(_TOPICS)], stream=turn % 4 != 0):
                 self.refused += 1
                 await asyncio.sleep(_REST_SECONDS)
             else:

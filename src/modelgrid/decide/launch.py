@@ -104,7 +104,13 @@ def engine_launch(
     match deployment.runtime:
         case RuntimeKind.SIMULATED:
             simulated = _simulated(entry, gpus, settings, reserved_bytes)
-            argv = (settings.python_path, "-m", "modelgrid.simulator", "serve", *arguments, *simulated)
+            model, *told = arguments
+            argv = (
+                *(settings.python_path, "-m", "modelgrid.simulator", "serve", model),
+                *settings.simulator_args,  # what this deployment is told counts more, and stands behind
+                *told,
+                *simulated,
+            )
         case RuntimeKind.PROCESS:
             argv = (settings.vllm_path, "serve", *arguments)
         case _:
@@ -304,4 +310,4 @@ def _simulated(
             arguments += ["--sim-gpu-total-bytes", str(min(sizes))]
     if entry is not None and not _generates(entry) and "--runner" not in entry.vllm_args:
         arguments += ["--runner", "pooling"]
-    return (*arguments, *settings.simulator_args)
+    return tuple(arguments)
