@@ -1,4 +1,5 @@
-"""Hashes passwords, in two threads of their own, so that a crowd of logins delays neither the loop nor other work."""
+"""Hashes passwords, in two threads of their own that run when nothing else wants the processor: hashing takes a core for
+20 ms, and tokens on their way to clients come first."""
 
 import asyncio
 import os
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 THREADS = 2
 MOST_WAITING = 100
 """About a second of work for one core; who comes later is asked to come back."""
-NICE = 10
-"""Hashing takes a core for 20 ms; tokens on their way to clients come first."""
-
 T = TypeVar("T")
 
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$00SezmvQU0uLNQtNw0957A$G+kOJlW5GSyE7E/u/NvqGzsJE6KdUw4Km2/mBujZS+Y"
@@ -63,8 +61,8 @@ class Passwords:
 
 
 def _stand_back() -> None:
-    # On Linux niceness belongs to a thread.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    # On Linux the policy belongs to a thread.
+    os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
 
 
 def _verify(password_hash: str, password: str) -> bool:
