@@ -99,7 +99,10 @@ class Services:
             )
 
 
-def services_of(request: Request) -> Services:
+# Dependencies are coroutines: FastAPI runs others in a thread, which costs more than all they do.
+
+
+async def services_of(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
@@ -111,17 +114,17 @@ CLAIMED = "modelgrid.claimed"
 """Key of the scope: the user name that a login gave."""
 
 
-def principal_of(request: Request) -> Principal:
+async def principal_of(request: Request) -> Principal:
     principal: Principal = request.scope[PRINCIPAL]
     return principal
 
 
-def caller_of(request: Request) -> str:
+async def caller_of(request: Request) -> str:
     """Return who is calling, as the audit names them."""
-    return principal_of(request).name
+    return (await principal_of(request)).name
 
 
-def session_of(request: Request) -> Session:
+async def session_of(request: Request) -> Session:
     """Return the login session of the call. Raises `Forbidden` for a call with a token."""
     session: Session | None = request.scope[SESSION]
     if session is None:
@@ -129,13 +132,13 @@ def session_of(request: Request) -> Session:
     return session
 
 
-def source_of(request: Request) -> str:
+async def source_of(request: Request) -> str:
     """Return the address that the connection comes from. What a proxy says about its own clients is not believed."""
     return request.client.host if request.client else ""
 
 
-def _must_decide(request: Request) -> None:
-    services_of(request).must_decide()
+async def _must_decide(request: Request) -> None:
+    (await services_of(request)).must_decide()
 
 
 DECIDES = Depends(_must_decide)

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 from modelgrid import __version__
 from modelgrid.api.context import Context, Services
 from modelgrid.decide.catalog import Drift
-from modelgrid.decide.classify import classify
+from modelgrid.decide.classify import classify, serves
 from modelgrid.decide.verdict import Reason, Word
+from modelgrid.domain.deployment import DeploymentState
 from modelgrid.services.doctor import Check
 
 router = APIRouter(tags=["overview"])
@@ -97,7 +98,7 @@ def overview_view(services: Services) -> Overview:
     nodes = services.nodes()
     counts: dict[str, int] = {}
     for item in services.registry.all():
-        state = classify(item, now).state.value
+        state = (DeploymentState.RUNNING if serves(item) else classify(item, now).state).value
         counts[state] = counts.get(state, 0) + 1
     found = services.verdict.judge()
     reports = services.gateways()

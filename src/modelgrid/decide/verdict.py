@@ -1,12 +1,13 @@
 """Whether the fleet is well: one ordered table of rules over its facts. Console, command line and scripts show its
 verdict, and each reason names what is wrong, what that means, since when, and where to look."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
-from modelgrid.decide.classify import classify
+from modelgrid.decide.classify import classify, serves
 from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
 from modelgrid.domain.node import Node, NodeLiveness
 from modelgrid.domain.target import Target
@@ -114,9 +115,11 @@ def _nodes(facts: FleetFacts, now: float) -> Iterator[Reason]:
 
 
 def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
-    serving = {item.target for item in facts.deployments if classify(item, now).state is DeploymentState.RUNNING}
-    for item in facts.deployments:
-        state, reason = classify(item, now).state, classify(item, now).reason
+    rest = [(item, classify(item, now)) for item in facts.deployments if not serves(item)]
+    serving = {item.target for item in facts.deployments if serves(item)}
+    serving |= {item.target for item, found in rest if found.state is DeploymentState.RUNNING}
+    for item, found in rest:
+        state, reason = found.state, found.reason
         since: float | None = None
         if state is DeploymentState.FAILED:
             severity = Severity.WARNING if item.target in serving else Severity.CRITICAL
@@ -142,8 +145,9 @@ def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
 
 
 def _targets(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    kept = Counter(item.target for item in facts.deployments if item.intent is not Intent.REMOVE)
     for target in facts.targets:
-        own = sum(item.target == target.name and item.intent is not Intent.REMOVE for item in facts.deployments)
+        own = kept[target.name]
         if own < target.replicas and now - target.updated_at > PENDING_SECONDS:
             yield Reason(
                 code="target_short",
@@ -234,7 +238,10 @@ def _word(facts: FleetFacts, reasons: list[Reason], now: float) -> Word:
     if all(node.liveness is NodeLiveness.LOST for node in facts.nodes):
         return Word.UNKNOWN
     codes = {reason.code for reason in reasons}
-    serves = any(classify(item, now).state is DeploymentState.RUNNING for item in facts.deployments)
-    if "no_gateway" in codes or ("deployment_failed" in codes and not serves):
+    if "no_gateway" in codes or ("deployment_failed" in codes and not _anything_runs(facts, now)):
         return Word.DOWN
     return Word.DEGRADED if any(reason.severity is not Severity.NOTE for reason in reasons) else Word.HEALTHY
+
+
+def _anything_runs(facts: FleetFacts, now: float) -> bool:
+    return any(classify(item, now).state is DeploymentState.RUNNING for item in facts.deployments)
