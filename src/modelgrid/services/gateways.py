@@ -25,6 +25,8 @@ REPORT_FRESH_SECONDS = 3.0
 WANTED_FRESH_SECONDS = 30.0
 """A request older than this does not bring its model up any more: its client has gone, and the model may have been
 removed since on purpose."""
+METRICS_SECONDS = 1.0
+"""Control's part of `/metrics` is made no oftener, however often the table changes."""
 
 log = structlog.get_logger()
 
@@ -84,6 +86,9 @@ class GatewayService:
         self._trouble = ""
         self.control_metrics: Callable[[], str] = str
         """Makes control's part of `/metrics`."""
+        self._metrics: tuple[float, str] | None = None
+        """When it was made last, and what it said."""
+        self._metrics_due: asyncio.TimerHandle | None = None
         self.verdict: Callable[[], str] = str
         """The word of the verdict on the fleet; empty while there is none."""
         self.kv_blocks: Callable[[DeploymentId], int | None] = lambda _: None
@@ -136,6 +141,8 @@ class GatewayService:
                     self._trouble = error.message
 
     async def close(self) -> None:
+        if self._metrics_due is not None:
+            self._metrics_due.cancel()
         await self._link.close()
 
     def reports(self) -> tuple[GatewayReport, ...]:
@@ -206,9 +213,22 @@ class GatewayService:
             node=self._around.node,
             peers=shared.peers if shared is not None else self._around.peers(),
             credential=self._around.credential(),
-            control_metrics=self.control_metrics(),
+            control_metrics=self._metrics_text(),
             verdict=self.verdict(),
         )
+
+    def _metrics_text(self) -> str:
+        """Return control's part of `/metrics`. Where it is one that was made a moment ago, another table follows."""
+        now = self._clock.monotonic()
+        if self._metrics is None or now - self._metrics[0] >= METRICS_SECONDS:
+            self._metrics = (now, self.control_metrics())
+        elif self._metrics_due is None:
+            self._metrics_due = asyncio.get_running_loop().call_later(METRICS_SECONDS, self._metrics_are_due)
+        return self._metrics[1]
+
+    def _metrics_are_due(self) -> None:
+        self._metrics_due = None
+        self._changed.set()
 
     def _take_report(self, report: GatewayReport) -> None:
         now = self._clock.monotonic()
