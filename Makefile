@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help sim bench-scale browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -96,7 +96,10 @@ bench-scale: setup-dev ## Measure what deciding costs with 10 to 1,000 nodes; AR
 sim: setup-dev ## Ten minutes of a failing cluster under virtual time, for 1,000 seeds; ARGS="--seed 17 --trace"
 	@$(BIN)/python tests/simulation/run.py $(ARGS)
 
-bench: setup-dev ## Measure the gateway beside its peers; ARGS="--quick", "--peers nginx,envoy --seconds 5", "--profile"
+bench-api: setup-dev ## Measure the console's API with 20 nodes and 200 deployments; ARGS="--parts overview,streams --soak 3600"
+	@$(BIN)/python -m benchmarks.console_api $(ARGS)
+
+bench: setup-dev ## Measure the console's API, and the gateway beside its peers; ARGS="--quick", "--part gateway --profile"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: console-check browser ## Write docs/images of every view of the console

@@ -1,4 +1,5 @@
-"""`python -m benchmarks`: run every gateway in turns on one core and write one table. See docs/benchmarks.md."""
+"""`python -m benchmarks`: run every gateway in turns on one core, then the console's API with a whole fleet, and write
+a table of each. See docs/benchmarks.md."""
 
 import argparse
 import asyncio
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import measure
+from benchmarks import console_api, measure
 from benchmarks.load import Wrk
 from benchmarks.machine import OUT, Tree, Unavailable, cores, debian, facts, free_port, say
 from benchmarks.modelgrid import DOES, NAME, ModelGrid
@@ -39,7 +40,8 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--nice", type=int, default=0, help="priority of everything that is run, as nice(1) (below 0: root; default 0)"
     )
-    parser.add_argument("--out", type=Path, default=OUT, help="folder for bench.md and bench.json")
+    parser.add_argument("--part", choices=("gateway", "console-api"), help="one of the two alone")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for the tables, as Markdown and JSON")
     chosen = parser.parse_args(argv)
     if chosen.quick and chosen.peers == ",".join(names):
         chosen.peers = "nginx"
@@ -152,13 +154,24 @@ class Bench:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; 0, or 1 when something was wrong with ModelGrid's own answers or the benchmark cannot run."""
+    """Run it; 0, or 1 when something was wrong with ModelGrid's own answers, a figure of the console's API misses its
+    bound, or the benchmark cannot run."""
     chosen = arguments(argv)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.nice(chosen.nice)
     chosen.out.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(parents=True, exist_ok=True)
+    missed = 0 if chosen.part == "gateway" else _console_api(chosen)
+    return missed if chosen.part == "console-api" else _gateways(chosen) or missed
+
+
+def _console_api(chosen: argparse.Namespace) -> int:
+    argv = ["--out", str(chosen.out), *(["--seconds", "5", "--soak", "20"] if chosen.quick else [])]
+    return console_api.main(argv)
+
+
+def _gateways(chosen: argparse.Namespace) -> int:
     known = facts()
     with tempfile.TemporaryDirectory(prefix="modelgrid-bench-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # nginx' worker is another user, where the master is root

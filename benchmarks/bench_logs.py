@@ -7,6 +7,7 @@ blocks; everything is parsed for its level, kept in memory and written to disk b
 """
 
 import asyncio
+import json
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import uvloop
 
+from benchmarks.machine import ROOT
 from modelgrid.adapters.clock_system import SystemClock
 from modelgrid.adapters.log_files import LogFiles
 from modelgrid.domain.engine import EngineRef, LogLine
@@ -58,7 +60,8 @@ async def lag(samples: list[float], ends: float) -> None:
         samples.append(time.monotonic() - now - 0.002)
 
 
-async def run(rate: int, seconds: float, folder: Path) -> None:
+async def run(rate: int, seconds: float, folder: Path) -> dict[str, float]:
+    """Measure, print and return it."""
     logs = LogStore(LogFiles(folder), SystemClock())
     await logs.open()
     first = logs.next_seq
@@ -91,19 +94,40 @@ async def run(rate: int, seconds: float, folder: Path) -> None:
     print(f"{taken:,} lines in {took:.1f} s: {taken / took:,.0f} lines/s, {size / 1e6:.0f} MB on disk")
     print(f"processor: {busy / took * 100:.0f} % of a core, the lines' making included")
     print(f"not kept: {'nothing' if not logs.problem else logs.problem}")
+    return {
+        "lines_per_second": taken / took,
+        "idle_p99_ms": _quantile(quiet, 0.99) * 1e3,
+        "busy_p99_ms": _quantile(samples, 0.99) * 1e3,
+    }
+
+
+async def in_a_process(rate: int, seconds: float) -> dict[str, float]:
+    """Run it in a process of its own; return what `run` does."""
+    argv = [sys.executable, "-m", "benchmarks.bench_logs", str(rate), str(seconds), "--json"]
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, cwd=ROOT)
+    out, _ = await process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError("measuring the intake of log lines failed")
+    found: dict[str, float] = json.loads(out.splitlines()[-1])
+    return found
 
 
 def _quantiles(samples: list[float]) -> str:
-    ordered = sorted(samples)
-    p50, p99 = ordered[len(ordered) // 2], ordered[len(ordered) * 99 // 100]
-    return f"p50 {p50 * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, worst {ordered[-1] * 1e3:.1f} ms"
+    p50, p99 = _quantile(samples, 0.5), _quantile(samples, 0.99)
+    return f"p50 {p50 * 1e3:.2f} ms, p99 {p99 * 1e3:.2f} ms, worst {max(samples) * 1e3:.1f} ms"
+
+
+def _quantile(samples: list[float], share: float) -> float:
+    return sorted(samples)[int(len(samples) * share)]
 
 
 def main() -> None:
     rate = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 10.0
     with tempfile.TemporaryDirectory() as folder:
-        uvloop.run(run(rate, seconds, Path(folder)))
+        found = uvloop.run(run(rate, seconds, Path(folder)))
+    if "--json" in sys.argv:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

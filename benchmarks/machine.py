@@ -100,13 +100,14 @@ def package_version(name: str, package: str) -> str:
 
 
 class Tree:
-    """A process with all its children, and what they cost."""
+    """A process with all its children (or without, on request), and what they cost."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, children: bool = True) -> None:
         self._root = psutil.Process(pid)
+        self._children = children
 
     def _processes(self) -> Iterable[psutil.Process]:
-        return [self._root, *self._root.children(recursive=True)]
+        return [self._root, *(self._root.children(recursive=True) if self._children else ())]
 
     def cpu_seconds(self) -> float:
         """CPU time so far, from the scheduler's own count (nanoseconds; `utime` is sampled)."""

@@ -2,6 +2,8 @@
 
 from benchmarks.profile import summary
 from benchmarks.table import BASE, Row, document, markdown
+from benchmarks.verdicts import Figure
+from benchmarks.verdicts import markdown as verdicts
 
 
 def _rows() -> tuple[Row, Row, Row]:
@@ -38,3 +40,10 @@ def test_a_profile_sums_frames() -> None:
     text = summary("main;a;b 3\nmain;a 1\n")
     assert "  75.0%  b" in text
     assert " 100.0%  main" in text
+
+
+def test_a_figure_is_held_to_its_bound() -> None:
+    assert [Figure("x", value, "ms", most=10).kept for value in (9.9, 10, 10.1)] == [True, True, False]
+    assert [Figure("x", value, "per s", least=10).kept for value in (9.9, 10, 10.1)] == [False, True, True]
+    assert Figure("x", 1, "ms").kept is None
+    assert "| x | 1,234 | ms | ≤ 1,000 | missed |" in verdicts([Figure("x", 1_234.4, "ms", most=1_000)])
