@@ -1,5 +1,6 @@
-"""Hashes passwords, in two threads of their own that run when nothing else wants the processor: hashing takes a core for
-20 ms, and tokens on their way to clients come first."""
+"""Hashes passwords, in two threads of their own that run when nothing else wants the processor.
+
+Hashing takes a core for 20 ms, and tokens on their way to clients come first."""
 
 import asyncio
 import os
