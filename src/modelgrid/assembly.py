@@ -40,6 +40,7 @@ from modelgrid.services.accounts import AccountService
 from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.epoch import next_epoch
 from modelgrid.services.events import Notifier
 from modelgrid.services.gateway_lines import GatewayLines
 from modelgrid.services.gateways import GatewayService
@@ -91,6 +92,8 @@ class Foundation:
     arguments: Arguments
     config: Config
     clock: Clock
+    epoch: int
+    """Number of this start of the daemon: larger than that of every start before it."""
     logs: LogStore
     secrets: Secrets
     store: Store
@@ -127,6 +130,7 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
         arguments=arguments,
         config=config,
         clock=clock,
+        epoch=await next_epoch(store, clock),
         logs=logs,
         secrets=secrets,
         store=store,
@@ -221,6 +225,7 @@ class Assembly:
             Ground(
                 config=config,
                 state_dir=state_dir,
+                epoch=base.epoch,
                 store=store,
                 clock=clock,
                 secrets=base.secrets,

@@ -1,7 +1,6 @@
 """One node's part in its cluster, put together by its role. Alone, a node is its own control plane."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +60,8 @@ class Ground:
 
     config: Config
     state_dir: Path
+    epoch: int
+    """Number of this start of the daemon."""
     store: Store
     clock: Clock
     secrets: Secrets
@@ -134,7 +135,7 @@ class AsControlPlane(Alone):
         folder = ground.state_dir / FOLDER
         self._certificate = certificate_in(folder).pem
         self._credential = _own_credential(folder, ground.secrets)
-        epoch, seconds = time.time_ns(), ground.config.cluster.heartbeat_interval
+        seconds = ground.config.cluster.heartbeat_interval
         self.members = Members(
             ground.store,
             ground.clock,
@@ -149,7 +150,7 @@ class AsControlPlane(Alone):
             targets=ground.targets,
             catalog=ground.catalog,
             status_of=ground.node_status.of,
-            epoch=epoch,
+            epoch=ground.epoch,
             heartbeat_seconds=seconds,
         )
         self.control: ControlPlane = ControlPlane(
@@ -164,7 +165,7 @@ class AsControlPlane(Alone):
             heartbeat_seconds=seconds,
             version=__version__,
         )
-        self.routing = SharedRoutingService(self.members, self._own_peer, epoch)
+        self.routing = SharedRoutingService(self.members, self._own_peer, ground.epoch)
 
     def nodes(self) -> Sequence[Node]:
         return self.control.nodes()
@@ -249,6 +250,7 @@ class AsWorker(Alone):
                 wanted_models=lambda: self._gateways.wanted_models() if self._gateways else {},
                 key_last_used=lambda: self._gateways.key_last_used() if self._gateways else {},
             ),
+            epoch=ground.epoch,
             version=__version__,
             heartbeat_seconds=ground.config.cluster.heartbeat_interval,
             take_routing=self._take_routing,

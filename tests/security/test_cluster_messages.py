@@ -33,6 +33,7 @@ class FakeNode:
         self.certificate = ensure_certificate(folder / name, name).pem
         self.credential = ""
         self.epoch, self.sequence = time.time_ns(), 0
+        self.control_epoch = 0
         self._cluster = cluster
         self._url = f"https://127.0.0.1:{cluster.control.config['cluster']['port']}/v1/_cluster"
         self._context = ssl.create_default_context()
@@ -67,12 +68,23 @@ class FakeNode:
             "version": __version__,
             "epoch": self.epoch,
             "sequence": self.sequence,
+            "to": self.control_epoch,
             "at": time.time(),
         }
         return Report(**{**values, **changes})
 
     def tell(self, report: Report) -> httpx.Response:
-        return self.send("POST", "/heartbeat", msgspec.json.encode(report))
+        answer = self.send("POST", "/heartbeat", msgspec.json.encode(report))
+        if answer.is_success:
+            self.control_epoch = msgspec.json.decode(answer.content, type=Orders).epoch
+        return answer
+
+    def be_heard(self) -> None:
+        """Report as a daemon does: the first answer says whom to speak to."""
+        for _ in range(2):
+            report = self.report()
+            orders = msgspec.json.decode(self.tell(report).content, type=Orders)
+        assert orders.heard == report.sequence
 
     def send(self, method: str, path: str, body: bytes = b"", seconds: float = 30.0) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.credential}"} if self.credential else {}
@@ -100,7 +112,7 @@ def nodes(cluster: ClusterUnderTest, tmp_path: Path) -> Iterator[tuple[FakeNode,
     made = FakeNode(cluster, tmp_path, "worker-a"), FakeNode(cluster, tmp_path, "worker-b")
     for node in made:
         assert node.join().is_success
-        assert node.tell(node.report()).is_success
+        node.be_heard()
     yield made
     for node in made:
         ask(cluster.control, "DELETE", f"/nodes/{node.name}?force=true")
@@ -120,6 +132,28 @@ def test_a_message_holds_once(nodes: tuple[FakeNode, FakeNode]) -> None:
         assert "said something newer already" in said(refused)
     assert a.tell(a.report()).is_success
     assert a.tell(replace(a.report(), epoch=a.epoch + 1, sequence=1)).is_success, "its daemon was started again"
+
+
+def test_what_was_said_before_the_control_plane_restarted_holds_no_more(
+    cluster: ClusterUnderTest, nodes: tuple[FakeNode, FakeNode]
+) -> None:
+    """The control plane remembers no report over its restart, so each is for one start of it."""
+    a, b = nodes
+    recorded = [a.report() for _ in range(3)]
+    assert a.tell(recorded[0]).is_success
+    cluster.control.restart()
+    for replayed in recorded:
+        orders = msgspec.json.decode(a.tell(replayed).content, type=Orders)
+        assert orders.heard == 0, "it was not taken"
+    assert orders.epoch > recorded[0].to
+    known = cluster.nodes().get("worker-a", {"liveness": "unknown"})
+    assert known["liveness"] != "ready", "a recording proves no life"
+    a.be_heard()
+    b.be_heard()
+    assert {node["liveness"] for node in cluster.nodes().values()} == {"ready"}
+    refused = a.tell(recorded[-1])
+    assert refused.status_code == 409
+    assert "said something newer already" in said(refused)
 
 
 def test_a_node_cannot_speak_for_another(cluster: ClusterUnderTest, nodes: tuple[FakeNode, FakeNode]) -> None:

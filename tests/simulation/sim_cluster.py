@@ -158,11 +158,8 @@ class Cluster:
         if away > OUT_OF_REACH_SECONDS / 2 and machine.engines:
             self._unfenced.add(name)
         await self.workers[name].start(
-            lambda process, _: WorkerServices(process, machine, self.network, self.control, self.rng)
+            lambda process, life: WorkerServices(process, machine, self.network, self.control, self.rng, epoch=life)
         )
-        services = self.workers[name].services
-        if isinstance(services, WorkerServices):
-            services.agent._epoch = int(self.loop.time() * 1000) + 1
 
     def _kill_worker(self, name: str) -> None:
         self._away_since[name] = self.loop.time()

@@ -226,7 +226,7 @@ class WorkerServices:
     """What the control process of a worker is made of."""
 
     def __init__(
-        self, process: Process, machine: Machine, network: Network, control: object, rng: random.Random
+        self, process: Process, machine: Machine, network: Network, control: object, rng: random.Random, epoch: int
     ) -> None:
         store, clock = process.store, machine.clock
         self.registry = DeploymentRegistry(store)
@@ -265,6 +265,7 @@ class WorkerServices:
                 wanted_models=dict,
                 key_last_used=dict,
             ),
+            epoch=epoch,
             version=VERSION,
             heartbeat_seconds=HEARTBEAT_SECONDS,
             take_routing=lambda _: None,

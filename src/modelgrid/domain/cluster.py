@@ -138,7 +138,8 @@ class Orders:
     status: NodeStatus
     orders: tuple[Order, ...] = ()
     heard: int = 0
-    """Sequence of the newest report that these orders know of."""
+    """Sequence of the newest report that these orders know of; smaller than that of the report they answer when that
+    was not for this start of the control plane, and has to be said again."""
     heartbeat_seconds: float = 5.0
     events_taken: int | None = None
     """Number of the newest event of the node's own timeline that the control plane has; `None`: not looked up yet."""
@@ -160,7 +161,8 @@ class Progress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A heartbeat: all that a node knows of itself. A larger (`epoch`, `sequence`) replaces a smaller one; epochs are
-    start times of the node's daemon, in nanoseconds, so that a report that was recorded and sent again is refused."""
+    start times of the node's daemon, in nanoseconds. `to` makes it worthless for any later start of the control plane,
+    so that one that was recorded and is sent again is never taken."""
 
     node: Node
     version: str
@@ -168,6 +170,8 @@ class Report:
     sequence: int
     at: float
     """The node's clock: the control plane sees how far it is off."""
+    to: int = 0
+    """Epoch of the control plane that it is for, as that one's last answer said it; 0 before there was one."""
     obeyed: tuple[int, int] = (0, 0)
     """(epoch, sequence) of the newest orders that the node has taken over."""
     deployments: tuple[Deployment, ...] = ()

@@ -1,7 +1,6 @@
 """The node's side: tells the control plane all it knows, hears its orders, and goes on without it when it is gone."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,6 +79,7 @@ class NodeAgent:
         live: LiveFacts,
         clock: Clock,
         around: Surroundings,
+        epoch: int,
         version: str,
         heartbeat_seconds: float,
         take_routing: Callable[[SharedRouting], None],
@@ -98,8 +98,10 @@ class NodeAgent:
         self._take_routing = take_routing
         self._take_credential = take_credential
         self._take_status = take_status
-        self._epoch = time.time_ns()
+        self._epoch = epoch
         self._sequence = 0
+        self._control_epoch = 0
+        """Of the control plane that answered last."""
         self._orders: Orders | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._first_told: dict[DeploymentId, int] = {}
@@ -134,7 +136,11 @@ class NodeAgent:
             refused = isinstance(error, ControlPlaneUnreachable) and bool(error.details.get("refused"))
             self._fence.unanswered(sent_at, refused=refused)
             raise
-        self._fence.answered(sent_at)
+        self._control_epoch = orders.epoch
+        if orders.heard >= report.sequence:
+            self._fence.answered(sent_at)
+        else:
+            self._due.set()  # it started since it answered last, and takes only what was said to it
         self._note(problem="")
         self._events_taken = orders.events_taken
         if len(report.events) == EVENTS_AT_ONCE:
@@ -167,6 +173,7 @@ class NodeAgent:
             try:
                 orders = await self._link.orders(known.epoch if known else 0, known.sequence if known else 0)
                 if orders is not None:
+                    self._control_epoch = orders.epoch
                     await self._obey(orders)
             except ModelGridError:  # the heartbeat says so
                 await self._clock.sleep(PAUSE_SECONDS)
@@ -243,6 +250,7 @@ class NodeAgent:
             epoch=self._epoch,
             sequence=self._sequence,
             at=self._clock.now(),
+            to=self._control_epoch,
             obeyed=(orders.epoch, orders.sequence) if orders else (0, 0),
             deployments=tuple(self._told(row, known=row.id in ordered) for row in rows),
             departed=await self._departed(ordered - here),

@@ -121,6 +121,7 @@ class ControlPlane:
     async def heartbeat(self, name: NodeName, report: Report) -> Orders:
         """Take a report of the authenticated node `name`; return its orders.
 
+        A report for another start of this control plane is answered and not taken; the answer says which one this is.
         Raises `Conflict` for a report that speaks for another node, or is not newer than the last one, and
         `Unauthenticated` for a node that has left since it was authenticated."""
         if report.node.name != name:
@@ -135,6 +136,8 @@ class ControlPlane:
         verdict = skew(self._version, report.version)
         if not verdict.ok:
             raise Conflict(verdict.note)
+        if report.to != self.orders.epoch:  # for one that was here before: it may be a recording, and proves no life
+            return self.orders.of(name)
         self._listened = self._listened.look(self._clock.monotonic())  # its silence begins now, not at the last look
         known.heard_at = self._listened.seconds
         now = self._clock.now()

@@ -33,7 +33,7 @@ class OrderBook:
         self._targets = targets
         self._catalog = catalog
         self._status_of = status_of
-        self._epoch = epoch
+        self.epoch = epoch
         self._heartbeat_seconds = heartbeat_seconds
         self._places: dict[DeploymentId, NodeName] = {}
         self._on_node: defaultdict[NodeName, set[DeploymentId]] = defaultdict(set)
@@ -81,7 +81,7 @@ class OrderBook:
     def has_removed(self, node: NodeName, deployment: DeploymentId, obeyed: tuple[int, int]) -> bool:
         """Whether a node that has obeyed `obeyed` (epoch, sequence) knows that it is to remove a deployment."""
         since = self._removals[node].get(deployment)
-        return since is not None and obeyed[0] == self._epoch and obeyed[1] >= since
+        return since is not None and obeyed[0] == self.epoch and obeyed[1] >= since
 
     def on(self, node: NodeName) -> tuple[DeploymentId, ...]:
         """Return the deployments that are placed on a node."""
@@ -114,7 +114,7 @@ class OrderBook:
         orders = tuple(self._order(row, targets) for row in rows if row is not None)
         page = Orders(
             node=node,
-            epoch=self._epoch,
+            epoch=self.epoch,
             sequence=before.sequence if before else 1,
             status=self._status_of(node),
             orders=orders,
