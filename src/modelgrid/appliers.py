@@ -30,6 +30,7 @@ class Live:
             Applier(keys={"logLevel"}, apply=self._log),
             Applier(keys={"api.uiHosts"}, apply=self._hosts),
             Applier(keys={"api.cors", "api.rateLimit", "models.autoDeploy"}, apply=self._gateways),
+            Applier(keys={"api.auditDays", "api.auditEntries"}, apply=self._audit),
             Applier(keys={"docker.image", "docker.imageCommands", "docker.shmGib"}, apply=self._launches),
             Applier(keys={"gpus.assignments"}, apply=self._assignments),
             Applier(keys={"models.registryUrl", "models.sources"}, apply=self._catalog),
@@ -72,6 +73,9 @@ class Live:
 
     async def _gateways(self, config: Config) -> None:
         self._assembly.gateways.configure(config.api, auto_deploy=config.models.auto_deploy)
+
+    async def _audit(self, config: Config) -> None:
+        self._assembly.audit.use(config.api.audit_bounds)
 
     async def _launches(self, config: Config) -> None:
         base = self._assembly.base

@@ -203,7 +203,7 @@ class Assembly:
         self.keys = ApiKeyService(store, clock, base.secrets)
         self.passwords = Passwords()
         self.accounts = AccountService(store, clock, base.secrets, self.passwords, state_dir / INITIAL_PASSWORD_FILE)
-        self.audit = AuditService(store, clock, base.secrets)
+        self.audit = AuditService(store, clock, base.secrets, config.api.audit_bounds)
         self.tokens = TokenService(store, clock, base.secrets)
         self.sessions = SessionService(store, clock, base.secrets, self.accounts, LoginThrottle(clock))
         self.node_status = NodeStatusService(store, clock)
@@ -365,6 +365,7 @@ class Assembly:
             self.gateways.run(),
             self.sessions.run(),
             self.tokens.run(),
+            self.audit.run(),
             self.metrics.run(),
             self.metrics.scraper.run(),
             self.base.gpus.run(),

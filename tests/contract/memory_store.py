@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
-from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.audit import AuditCheckpoint, AuditEntry, AuditExtent
 from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import Conflict, InvalidInput, NotFound
@@ -38,6 +38,7 @@ class MemoryStore:
         self._keys: dict[str, ApiKey] = {}
         self._tokens: dict[str, AccessToken] = {}
         self._audit: list[AuditEntry] = []
+        self._checkpoint: AuditCheckpoint | None = None
         self._users: dict[str, User] = {}
         self._sessions: dict[str, Session] = {}
         self._members: dict[str, Member] = {}
@@ -221,8 +222,8 @@ class MemoryStore:
     ) -> tuple[AuditEntry, ...]:
         added = []
         for entry in entries:
-            previous = self._audit[-1].hash if self._audit else ""
-            self._audit.append(seal(replace(entry, seq=len(self._audit) + 1), previous))
+            newest, previous = (self._audit[-1].seq, self._audit[-1].hash) if self._audit else (0, "")
+            self._audit.append(seal(replace(entry, seq=newest + 1), previous))
             added.append(self._audit[-1])
         return tuple(added)
 
@@ -238,6 +239,19 @@ class MemoryStore:
 
     async def audit_from(self, after: int, limit: int) -> tuple[AuditEntry, ...]:
         return tuple(entry for entry in self._audit if entry.seq > after)[:limit]
+
+    async def audit_extent(self, since: float) -> AuditExtent | None:
+        if not self._audit:
+            return None
+        young = next((entry.seq for entry in self._audit if entry.at >= since), None)
+        return AuditExtent(oldest=self._audit[0].seq, newest=self._audit[-1].seq, young=young)
+
+    async def prune_audit(self, through: int, checkpoint: Callable[[AuditEntry], AuditCheckpoint]) -> None:
+        self._checkpoint = checkpoint(next(entry for entry in self._audit if entry.seq == through))
+        self._audit = [entry for entry in self._audit if entry.seq > through]
+
+    async def audit_checkpoint(self) -> AuditCheckpoint | None:
+        return self._checkpoint
 
     # people
 

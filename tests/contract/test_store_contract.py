@@ -27,7 +27,7 @@ from store_values import (
 from modelgrid.adapters.store_sql import SqlStore, database, open_store
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
 from modelgrid.domain.access import KeyLimits
-from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.audit import AuditCheckpoint, AuditEntry, AuditExtent
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, NotFound, StoreUnavailable
 from modelgrid.domain.event import Event, Subject
@@ -414,6 +414,26 @@ async def test_the_audit_log_is_numbered_without_gaps_and_chained(store: Store) 
     assert await store.audit(before=6, limit=1) == oldest[4:5]
     assert await store.audit(who="e", action="logout") == oldest[5:]
     assert await store.audit_from(5, 10) == oldest[5:]
+
+
+async def test_the_audit_log_is_let_go_of_from_its_beginning_alone(store: Store) -> None:
+    def entry(at: float) -> AuditEntry:
+        return AuditEntry(at=at, who="a", kind="", source="192.0.2.1", action="login", target="/x", status=200)
+
+    def seal(item: AuditEntry, previous: str) -> AuditEntry:
+        return replace(item, hash=f"{previous}>{item.seq}")
+
+    assert await store.audit_extent(0.0) is None
+    await store.append_audit([entry(at) for at in (1.0, 2.0, 9.0, 3.0, 4.0)], seal)
+    assert await store.audit_extent(3.0) == AuditExtent(oldest=1, newest=5, young=3)
+    assert await store.audit_extent(10.0) == AuditExtent(oldest=1, newest=5, young=None)
+    assert await store.audit_checkpoint() is None
+    for through in (2, 4):
+        await store.prune_audit(through, lambda last: AuditCheckpoint(seq=last.seq, hash=last.hash, seal="s"))
+    assert await store.audit_checkpoint() == AuditCheckpoint(seq=4, hash=">1>2>3>4", seal="s")
+    assert await store.audit_extent(0.0) == AuditExtent(oldest=5, newest=5, young=5)
+    await store.append_audit([entry(5.0)], seal)
+    assert [item.hash for item in await store.audit_from(0, 10)] == [">1>2>3>4>5", ">1>2>3>4>5>6"]
 
 
 async def test_users(store: Store) -> None:

@@ -15,16 +15,20 @@ from daemon_under_test import DaemonUnderTest, daemon_in
 
 from modelgrid.adapters.secrets_file import FileSecrets
 from modelgrid.adapters.store_sql import SqlStore, open_store
+from modelgrid.decide import audit as rules
 from modelgrid.decide.audit import LONGEST_FIELD, cleaned
+from modelgrid.domain.audit import AuditBounds, AuditExtent
 from modelgrid.domain.errors import StorageFull
 from modelgrid.services.audit import REPEAT_SECONDS, AuditService
 
+DAY = 86_400.0
+WIDE = AuditBounds(days=365, entries=1_000_000)
 CHOSEN = "a sentence of my own"
 
 
-async def opened(folder: Path, clock: SetClock) -> tuple[SqlStore, AuditService]:
+async def opened(folder: Path, clock: SetClock, bounds: AuditBounds = WIDE) -> tuple[SqlStore, AuditService]:
     store = await open_store(f"sqlite:///{folder}/state.db")
-    service = AuditService(store, clock, FileSecrets(folder))
+    service = AuditService(store, clock, FileSecrets(folder), bounds)
     await service.load()
     return store, service
 
@@ -66,6 +70,96 @@ async def test_the_chain_goes_on_after_a_restart(tmp_path: Path) -> None:
     await note(service)
     found = await service.verify()
     assert (found.entries, found.broken_at) == (2, None)
+    await store.close()
+
+
+async def pruned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[SqlStore, AuditService]:
+    """Return a log of entries 1 to 10, one a day, of which 1 to 6 have been let go of, and the entry that says so."""
+    monkeypatch.setattr(rules, "LEAST_KEPT", 2)
+    clock = SetClock()
+    store, service = await opened(folder, clock, AuditBounds(days=4, entries=1_000))
+    for n in range(10):
+        await note(service, target=f"/targets/{n}")
+        clock.at += DAY
+    assert await service.prune() == 6
+    return store, service
+
+
+async def test_the_log_is_bounded_and_the_rest_of_it_can_be_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, service = await pruned(tmp_path, monkeypatch)
+    found = await service.verify()
+    assert (found.pruned, found.entries, found.broken_at) == (6, 5, None)
+    newest, *_, oldest = await service.entries(before=None, limit=100, who=None, action=None)
+    assert (oldest.seq, newest.seq) == (7, 11), "numbers go on"
+    assert (newest.who, newest.action, newest.target) == ("daemon", "prune_audit", "entries 1 to 6")
+    assert await service.prune() == 0, "nothing to be done, nothing to be said"
+    service.use(AuditBounds(days=365, entries=3))
+    assert await service.prune() == 2
+    found = await service.verify()
+    assert (found.pruned, found.entries, found.broken_at) == (8, 4, None)
+    await store.close()
+
+
+async def test_the_newest_stay_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "LEAST_KEPT", 2)
+    clock = SetClock()
+    store, service = await opened(tmp_path, clock)
+    for n in range(5):
+        await note(service, target=f"/targets/{n}")
+    clock.at += 100 * 365 * DAY
+    assert await service.prune() == 3
+    assert (await service.verify()).broken_at is None
+    await store.close()
+
+
+def test_an_old_entry_after_a_young_one_stays() -> None:
+    """The clock was set back for a while: what goes is a beginning of the log, never a part out of it."""
+    extent = AuditExtent(oldest=11, newest=5_000, young=101)
+    assert rules.prunable(extent, 1_000_000) == 100
+    assert rules.prunable(extent, 3_000) == 2_000
+    assert rules.prunable(AuditExtent(oldest=11, newest=5_000, young=None), 1_000_000) == 4_000
+    assert rules.prunable(AuditExtent(oldest=11, newest=5_000, young=11), 1_000_000) == 0
+    assert rules.prunable(AuditExtent(oldest=4_500, newest=5_000, young=None), 1_000) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM audit WHERE seq = 7",
+        "DELETE FROM audit WHERE seq <= 8",
+        "UPDATE audit SET who = 'somebody else' WHERE seq = 7",
+        "DELETE FROM settings WHERE name = 'audit_checkpoint'",
+        "UPDATE settings SET value = replace(value, '\"seq\":6', '\"seq\":8') WHERE name = 'audit_checkpoint'",
+        "UPDATE settings SET value = json_set(value, '$.seq', 8, '$.hash', (SELECT hash FROM audit WHERE seq = 8))"
+        " WHERE name = 'audit_checkpoint'",
+        "UPDATE settings SET value = json_remove(value, '$.seal') WHERE name = 'audit_checkpoint'",
+    ],
+)
+async def test_whoever_moves_the_beginning_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    store, service = await pruned(tmp_path, monkeypatch)
+    assert (await service.verify()).broken_at is None
+    with sqlite3.connect(tmp_path / "state.db") as thief:
+        assert thief.execute(statement).rowcount > 0
+        if "$.hash" in statement:
+            thief.execute("DELETE FROM audit WHERE seq <= 8")
+    thief.close()
+    assert (await service.verify()).broken_at is not None
+    await store.close()
+
+
+async def test_an_older_beginning_does_not_bring_back_what_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, service = await pruned(tmp_path, monkeypatch)
+    older = (await store.settings(["audit_checkpoint"]))["audit_checkpoint"]
+    service.use(AuditBounds(days=365, entries=3))
+    assert await service.prune() > 0
+    await store.put_setting("audit_checkpoint", older)
+    assert (await service.verify()).broken_at == 7
     await store.close()
 
 

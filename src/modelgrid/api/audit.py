@@ -75,7 +75,10 @@ class AuditList(BaseModel):
 class AuditVerified(BaseModel):
     intact: bool
     entries: int
-    """Entries that are as they were written, from the first."""
+    """Entries that are there and as they were written, from the first."""
+    pruned: int
+    """Number of the newest of the oldest entries, which were let go of (`api.auditDays`, `api.auditEntries`); 0: none
+    was."""
     broken_at: int | None
     """Number of the first entry that was changed or removed."""
     head: str
@@ -107,6 +110,7 @@ async def verify_audit(services: Context) -> AuditVerified:
     return AuditVerified(
         intact=found.broken_at is None,
         entries=found.entries,
+        pruned=found.pruned,
         broken_at=found.broken_at,
         head=found.head.hash if found.head else "",
     )

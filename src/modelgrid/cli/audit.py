@@ -63,7 +63,8 @@ def _verify(context: typer.Context, *, as_json: bool) -> None:
         print_json(answer)
     else:
         broken = f"Entry {answer['broken_at']} was changed or removed."
-        said = f"All {answer['entries']} entries are as they were written. Head: {answer['head'] or 'none'}"
+        gone = f" Those up to {answer['pruned']} were let go of." if answer["pruned"] else ""
+        said = f"All {answer['entries']} entries are as they were written.{gone} Head: {answer['head'] or 'none'}"
         say(said if answer["intact"] else broken)
     if not answer["intact"]:
         raise typer.Exit(1)

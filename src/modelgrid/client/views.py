@@ -71,6 +71,7 @@ class AuditList(TypedDict):
 class AuditVerified(TypedDict):
     intact: bool
     entries: int
+    pruned: int
     broken_at: int | None
     head: str
 

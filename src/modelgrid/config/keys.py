@@ -27,6 +27,8 @@ APPLIES: Mapping[str, Applies] = {
     "api.cors": Applies.LIVE,
     "api.rateLimit": Applies.LIVE,
     "api.tls": Applies.RESTART,
+    "api.auditDays": Applies.LIVE,
+    "api.auditEntries": Applies.LIVE,
     "docker.runtime": Applies.RESTART,
     "docker.networkName": Applies.RESTART,
     "docker.socketPath": Applies.RESTART,

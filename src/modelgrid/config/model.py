@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic.alias_generators import to_camel
 
 from modelgrid.config.urls import check_catalog_place, check_catalog_url, check_url
+from modelgrid.domain.audit import AuditBounds
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.node import NodeRole
 from modelgrid.domain.target import RuntimeKind
@@ -50,6 +51,17 @@ class ApiConfig(Section):
         None, ge=1, le=1_000_000_000, description="Requests per minute and API key; null: no bound."
     )
     tls: TlsConfig | None = Field(None, description="Certificate for the console.")
+    audit_days: int = Field(
+        365, ge=1, le=36_500, description="Older entries of the audit log are let go of, but for the newest 1,000."
+    )
+    audit_entries: int = Field(
+        1_000_000, ge=1_000, le=1_000_000_000, description="Most entries of the audit log, 300 bytes each."
+    )
+
+    @property
+    def audit_bounds(self) -> AuditBounds:
+        """How much of the audit log is kept."""
+        return AuditBounds(days=self.audit_days, entries=self.audit_entries)
 
     @model_validator(mode="after")
     def _ports_differ(self) -> "ApiConfig":

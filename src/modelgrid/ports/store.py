@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
-from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.audit import AuditCheckpoint, AuditEntry, AuditExtent
 from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
@@ -134,7 +134,21 @@ class Store(Protocol):
         self, entries: Sequence[AuditEntry], seal: Callable[[AuditEntry, str], AuditEntry]
     ) -> tuple[AuditEntry, ...]:
         """Append, numbered without gaps; `seal` gets each entry with its number and the hash of the one before, and
-        gives it its hash. It is called within the transaction. There is no call that changes or removes entries."""
+        gives it its hash. It is called within the transaction. There is no call that changes entries, and none that
+        removes others than the oldest."""
+        ...
+
+    async def audit_extent(self, since: float) -> AuditExtent | None:
+        """Return what there is, and the first entry that was not made before `since`; `None` for an empty log."""
+        ...
+
+    async def prune_audit(self, through: int, checkpoint: Callable[[AuditEntry], AuditCheckpoint]) -> None:
+        """Remove the entries up to number `through`, which is there, and keep what `checkpoint` makes of that one, in
+        the same transaction."""
+        ...
+
+    async def audit_checkpoint(self) -> AuditCheckpoint | None:
+        """Return what was kept when entries were removed last."""
         ...
 
     async def audit(

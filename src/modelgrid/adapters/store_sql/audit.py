@@ -1,16 +1,21 @@
-"""The audit log: appended to, read, and never changed."""
+"""The audit log: appended to, read, let go of from its beginning, and never changed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, text
+from sqlalchemy import Connection, Row, delete, func, insert, select, text
 
+from modelgrid.adapters.store_sql import settings
+from modelgrid.adapters.store_sql.codec import Decoder, encode
 from modelgrid.adapters.store_sql.tables import audit
-from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.audit import AuditCheckpoint, AuditEntry, AuditExtent
 
 _ORDER_LOCK = 0x6D6F64656C677261
 """PostgreSQL advisory lock ("modelgra" in ASCII): one entry after the other."""
+CHECKPOINT = "audit_checkpoint"
+"""Setting: where the chain begins."""
+_checkpoint: Decoder[AuditCheckpoint] = Decoder(AuditCheckpoint)
 _FIELDS = tuple(field.name for field in fields(AuditEntry))
 
 
@@ -46,6 +51,25 @@ def newest_first(
 def after(db: Connection, seq: int, limit: int) -> tuple[AuditEntry, ...]:
     statement = select(audit).where(audit.c.seq > seq).order_by(audit.c.seq).limit(limit)
     return tuple(_entry(row) for row in db.execute(statement))
+
+
+def extent(db: Connection, since: float) -> AuditExtent | None:
+    oldest, newest = db.execute(select(func.min(audit.c.seq), func.max(audit.c.seq))).one()
+    if newest is None:
+        return None
+    young = db.execute(select(func.min(audit.c.seq)).where(audit.c.at >= since)).scalar_one()
+    return AuditExtent(oldest=oldest, newest=newest, young=young)
+
+
+def prune(db: Connection, through: int, made: Callable[[AuditEntry], AuditCheckpoint]) -> None:
+    last = _entry(db.execute(select(audit).where(audit.c.seq == through)).one())
+    settings.put(db, CHECKPOINT, encode(made(last)))
+    db.execute(delete(audit).where(audit.c.seq <= through))
+
+
+def checkpoint(db: Connection) -> AuditCheckpoint | None:
+    found = settings.get(db, [CHECKPOINT]).get(CHECKPOINT)
+    return _checkpoint(found) if found is not None else None
 
 
 def _entry(row: Row[Any]) -> AuditEntry:

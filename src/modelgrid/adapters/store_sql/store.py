@@ -21,7 +21,7 @@ from modelgrid.adapters.store_sql.database import Database
 from modelgrid.adapters.store_sql.engine import make_engine
 from modelgrid.adapters.store_sql.schema import ensure_schema
 from modelgrid.domain.access import AccessToken, ApiKey, Session, User
-from modelgrid.domain.audit import AuditEntry
+from modelgrid.domain.audit import AuditCheckpoint, AuditEntry, AuditExtent
 from modelgrid.domain.cluster import JoinToken, Member
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.event import Event, Subject
@@ -156,6 +156,15 @@ class SqlStore(Store):
 
     async def audit_from(self, after: int, limit: int) -> tuple[AuditEntry, ...]:
         return await self._database.read(audit.after, after, limit)
+
+    async def audit_extent(self, since: float) -> AuditExtent | None:
+        return await self._database.read(audit.extent, since)
+
+    async def prune_audit(self, through: int, checkpoint: Callable[[AuditEntry], AuditCheckpoint]) -> None:
+        await self._database.write(audit.prune, through, checkpoint)
+
+    async def audit_checkpoint(self) -> AuditCheckpoint | None:
+        return await self._database.read(audit.checkpoint)
 
     # users
     async def users(self) -> tuple[User, ...]:
