@@ -23,6 +23,15 @@ export const reasons = computed<readonly Reason[]>(() =>
   }),
 );
 
+export type Part = 'nodes' | 'gpus' | 'deployments' | 'api';
+
+/** The tile that a reason belongs to, by where it leads; whatever is the daemon's own is the API's. */
+export function partOf({ link }: Pick<Reason, 'link'>): Part {
+  if (link.startsWith('/cluster/nodes')) return 'nodes';
+  if (link.startsWith('/gpus/')) return 'gpus';
+  return link.startsWith('/deployments/') || link.startsWith('/cluster/') ? 'deployments' : 'api';
+}
+
 /** The daemon's verdict on the fleet, as long as it is fresh: dead data is never green. */
 export const word = computed<Word>(() => {
   const overview = state.overview.value;

@@ -1,15 +1,17 @@
 """The verdict over the fleet, rule by rule."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from store_values import deployment, target
 
 from modelgrid.decide.classify import classify
+from modelgrid.decide.gpu_health import gpu_faults
 from modelgrid.decide.verdict import FleetFacts, Severity, Word, judge
 from modelgrid.domain.deployment import DeploymentState
-from modelgrid.domain.gpu import GpuInventory
-from modelgrid.domain.ids import NodeName
+from modelgrid.domain.gpu import Gpu, GpuInventory, GpuVendor
+from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node, NodeLiveness
 
 NOW = 10_000.0
@@ -45,6 +47,39 @@ def test_each_rule_gives_its_reason(facts: FleetFacts, word: Word, code: str) ->
     found = judge(facts, NOW)
     assert (found.word, [reason.code for reason in found.reasons]) == (word, [code])
     assert all(r.cause and r.impact and r.subject and r.link.startswith("/") for r in found.reasons)
+
+
+def gpu(**readings: Any) -> Gpu:
+    memory = {"vram_total_bytes": 10, "vram_used_bytes": 1, "vram_free_bytes": 9}
+    return Gpu(id=GpuId("nvidia-0"), vendor=GpuVendor.NVIDIA, index=0, uuid="GPU-0", name="L4", **memory, **readings)
+
+
+@pytest.mark.parametrize(
+    ("readings", "codes"),
+    [
+        ({}, []),
+        ({"xid_errors": (79, 31)}, ["gpu_fault"]),
+        ({"ecc_uncorrected_errors": 1}, ["gpu_fault"]),
+        ({"throttle_reasons": ("software_power_cap", "hardware_thermal_slowdown")}, ["gpu_throttled"]),
+        ({"xid_errors": (48,), "ecc_uncorrected_errors": 2, "throttle_reasons": ("hardware_slowdown",)},
+         ["gpu_fault", "gpu_fault", "gpu_throttled"]),
+        # An application's own errors, and what every GPU does under load.
+        ({"xid_errors": (13, 31, 43, 45), "throttle_reasons": ("software_power_cap",)}, []),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_gpu_is_a_reason_that_leads_to_its_card(readings: Any, codes: list[str]) -> None:
+    node = replace(NODE, inventory=GpuInventory(taken_at=NOW, gpus=(gpu(**readings),)))
+    found = judge(replace(WELL, nodes=(node,)), NOW)
+    assert [reason.code for reason in found.reasons] == codes
+    assert {reason.link for reason in found.reasons} <= {"/gpus/devices?q=here%2Fnvidia-0"}
+    assert len(codes) == len(gpu_faults(gpu(**readings)))
+    assert found.word is (Word.DEGRADED if codes else Word.HEALTHY)
+
+
+def test_what_failed_says_since_when() -> None:
+    tried = deployment(engine=None, attempt=1, started_at=None)
+    (reason,) = judge(replace(WELL, deployments=(tried,)), NOW).reasons
+    assert reason.since == tried.failures[-1].exit.at
 
 
 def test_a_deployment_without_a_place_needs_somebody_after_a_while() -> None:

@@ -1,6 +1,5 @@
 """Deployments: `modelgrid container …`."""
 
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -8,10 +7,9 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
-from modelgrid.api.history import LogLineView, kept_lines, line_view
+from modelgrid.api.history import LogLineView, kept_lines, line_view, redacted_spec
 from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.api.paging import MarkText, MostRows, page_after
-from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import PullProgress
@@ -86,11 +84,6 @@ class LogPage(BaseModel):
 class EventPage(BaseModel):
     items: list[EventView]
     next_after: int
-
-
-def redacted_spec(spec: EngineSpec) -> EngineSpec:
-    """Return `spec` with the names of its environment and none of the values."""
-    return replace(spec, env=dict.fromkeys(spec.env, REDACTED))
 
 
 def deployment_view(services: Services, item: Deployment) -> DeploymentView:

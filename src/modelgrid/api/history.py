@@ -1,6 +1,7 @@
 """What is left of deployments that ended."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -8,13 +9,14 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import Context, Services
 from modelgrid.api.paging import MarkText, mark_text, parse_mark
+from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
 from modelgrid.decide.log_level import level_of
 from modelgrid.domain.deployment import DeploymentState
 from modelgrid.domain.engine import LogLine
 from modelgrid.domain.event import Level
 from modelgrid.domain.history import HistoryRecord
-from modelgrid.domain.target import Origin
+from modelgrid.domain.target import EngineSpec, Origin
 
 router = APIRouter(tags=["deployments"])
 
@@ -41,6 +43,8 @@ class HistoryView(BaseModel):
     reason: str
     by: str
     state: DeploymentState
+    spec: EngineSpec | None = None
+    """How it was run, to deploy it so again; environment values are redacted. In lists null."""
     last_lines: list[LogLineView] = []
 
 
@@ -78,7 +82,7 @@ async def show_history(services: Context, deployment: str) -> HistoryView:
     """Return one ended deployment with its last log lines."""
     record = await services.store.history_record(deployment)
     view = history_view(services, record)
-    return view.model_copy(update={"last_lines": kept_lines(record)})
+    return view.model_copy(update={"last_lines": kept_lines(record), "spec": redacted_spec(record.deployment.spec)})
 
 
 async def _records(services: Services, before: str | None) -> AsyncIterator[HistoryRecord]:
@@ -102,6 +106,11 @@ def history_view(services: Services, record: HistoryRecord) -> HistoryView:
         by=record.by,
         state=classify(item, services.clock.now()).state,
     )
+
+
+def redacted_spec(spec: EngineSpec) -> EngineSpec:
+    """Return `spec` with the names of its environment and none of the values."""
+    return replace(spec, env=dict.fromkeys(spec.env, REDACTED))
 
 
 def kept_lines(record: HistoryRecord) -> list[LogLineView]:

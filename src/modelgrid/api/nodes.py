@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.preconditions import IfMatch, set_etag
+from modelgrid.decide.gpu_health import GpuFault, gpu_faults
 from modelgrid.decide.gpu_share import memory_share
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.gpu import DriverReport, Gpu
@@ -55,6 +56,8 @@ class GpuView(BaseModel):
     stale: bool
     """The readings are old; `problem` says why."""
     problem: str
+    faults: tuple[GpuFault, ...]
+    """What is wrong with it, worst first; each is among the reasons of the verdict, too."""
     assigned_to: str | None
     """What `gpus.assignments` keeps it for."""
     deployments: list[str]
@@ -164,6 +167,7 @@ def _gpu_view(node: Node, gpu: Gpu, placed: list[str], known: Collection[str]) -
         gpu=gpu,
         stale=node.inventory.stale,
         problem=node.inventory.problem,
+        faults=gpu_faults(gpu),
         assigned_to=node.assignments.get(gpu.id),
         deployments=placed,
         used_by_deployments_bytes=ours,

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
-from modelgrid.api.deployments import DeploymentView, deployment_view, redacted_spec
+from modelgrid.api.deployments import DeploymentView, deployment_view
+from modelgrid.api.history import redacted_spec
 from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.decide.classify import classify
 from modelgrid.decide.pending_work import pending_work

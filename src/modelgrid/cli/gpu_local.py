@@ -5,14 +5,15 @@ The answers have the shape of the API's, so that they are shown and printed alik
 import asyncio
 import platform
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from modelgrid.cli.session import Session
 from modelgrid.client.http import ModelGridClient
+from modelgrid.decide.gpu_health import gpu_faults
 from modelgrid.domain.errors import DaemonUnreachable, ModelGridError, NotFound
-from modelgrid.domain.gpu import DriverReport, GpuVendor
+from modelgrid.domain.gpu import DriverReport, Gpu, GpuVendor
 
 if TYPE_CHECKING:
     from modelgrid.adapters.gpu_reader import GpuReader
@@ -51,19 +52,22 @@ def read_gpus() -> "GpuList":
             except ModelGridError as error:
                 problems.append(str(error))
                 continue
-            items += [_gpu_view(msgspec.to_builtins(gpu)) for gpu in gpus]
+            items += [_gpu_view(gpu) for gpu in gpus]
         return {"items": items, "problem": "; ".join(problems), "simulated": False}
 
     return asyncio.run(read())
 
 
-def _gpu_view(gpu: Any) -> "GpuView":
+def _gpu_view(gpu: Gpu) -> "GpuView":
+    read: views.Gpu = msgspec.to_builtins(gpu)
+    faults: list[views.GpuFault] = msgspec.to_builtins(gpu_faults(gpu))
     return {
-        "id": f"{platform.node()}/{gpu['id']}",
+        "id": f"{platform.node()}/{gpu.id}",
         "node": platform.node(),
-        "gpu": gpu,
+        "gpu": read,
         "stale": False,
         "problem": "",
+        "faults": faults,
         "assigned_to": None,
         "deployments": [],
         "used_by_deployments_bytes": None,

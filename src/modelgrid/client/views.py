@@ -446,6 +446,9 @@ class Failure(TypedDict):
     diagnosis: Diagnosis | None
 
 
+FaultSeverity = Literal["critical", "warning"]
+
+
 class Gpu(TypedDict):
     """One device and its latest reading. Readings the vendor does not give are `None`."""
 
@@ -458,6 +461,7 @@ class Gpu(TypedDict):
     vram_used_bytes: int
     vram_free_bytes: int
     pci_address: str | None
+    driver_version: str | None
     utilization_percent: float | None
     memory_utilization_percent: float | None
     temperature_celsius: float | None
@@ -473,6 +477,12 @@ class Gpu(TypedDict):
     mig_enabled: bool
     processes: list[GpuProcess]
     simulated: bool
+
+
+class GpuFault(TypedDict):
+    severity: FaultSeverity
+    what: str
+    impact: str
 
 
 class GpuList(TypedDict):
@@ -499,6 +509,7 @@ class GpuView(TypedDict):
     gpu: Gpu
     stale: bool
     problem: str
+    faults: list[GpuFault]
     assigned_to: str | None
     deployments: list[str]
     used_by_deployments_bytes: int | None
@@ -541,6 +552,7 @@ class HistoryView(TypedDict):
     reason: str
     by: str
     state: DeploymentState
+    spec: EngineSpec | None
     last_lines: list[LogLineView]
 
 

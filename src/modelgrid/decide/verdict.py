@@ -8,6 +8,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from modelgrid.decide.classify import classify, serves
+from modelgrid.decide.gpu_health import FaultSeverity, gpu_faults
 from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
 from modelgrid.domain.node import Node, NodeLiveness
 from modelgrid.domain.target import Target
@@ -114,13 +115,28 @@ def _nodes(facts: FleetFacts, now: float) -> Iterator[Reason]:
             )
 
 
+def _gpus(facts: FleetFacts, now: float) -> Iterator[Reason]:
+    del now
+    for node in facts.nodes:
+        for gpu in node.inventory.gpus:
+            for fault in gpu_faults(gpu):
+                yield Reason(
+                    code="gpu_throttled" if fault.severity is FaultSeverity.WARNING else "gpu_fault",
+                    severity=Severity(fault.severity.value),
+                    cause=f"{gpu.id} of {node.name} {fault.what}.",
+                    impact=fault.impact,
+                    subject=f"{node.name}/{gpu.id}",
+                    link=f"/gpus/devices?q={quote(f'{node.name}/{gpu.id}', safe='')}",
+                )
+
+
 def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
     rest = [(item, classify(item, now)) for item in facts.deployments if not serves(item)]
     serving = {item.target for item in facts.deployments if serves(item)}
     serving |= {item.target for item, found in rest if found.state is DeploymentState.RUNNING}
     for item, found in rest:
         state, reason = found.state, found.reason
-        since: float | None = None
+        since = item.failures[-1].exit.at if item.failures else None
         if state is DeploymentState.FAILED:
             severity = Severity.WARNING if item.target in serving else Severity.CRITICAL
         elif state is DeploymentState.RESTARTING and item.failures:
@@ -207,6 +223,7 @@ def _catalog(facts: FleetFacts, now: float) -> Iterator[Reason]:
 _RULES: tuple[Callable[[FleetFacts, float], Iterator[Reason]], ...] = (
     _gateways,
     _nodes,
+    _gpus,
     _deployments,
     _targets,
     _daemon,

@@ -36,6 +36,8 @@ class Gpu:
     vram_used_bytes: int
     vram_free_bytes: int
     pci_address: str | None = None
+    driver_version: str | None = None
+    """`None` also where the driver is a part of the kernel and has no version of its own."""
     utilization_percent: float | None = None
     memory_utilization_percent: float | None = None
     temperature_celsius: float | None = None

@@ -176,6 +176,7 @@ class SimulatedGpuProbe:
             vram_used_bytes=used,
             vram_free_bytes=spec.vram_bytes - used,
             pci_address=f"00000000:{index + 1:02X}:00.0",
+            driver_version=_DRIVERS[self.vendor][0],
             utilization_percent=round(max(0.0, min(100.0, load + 2 * wobble)), 1) if load else 0.0,
             memory_utilization_percent=round(0.6 * load, 1),
             temperature_celsius=round(_IDLE_CELSIUS + (_FULL_CELSIUS - _IDLE_CELSIUS) * share + wobble, 1),

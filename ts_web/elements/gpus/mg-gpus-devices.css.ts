@@ -20,8 +20,13 @@ export const devicesStyles = css`
   dl { display: grid; grid-template-columns: 1fr 1fr; gap: 6px 16px; padding-top: 10px; border-top: 1px solid var(--hairline); }
   dl div { display: flex; justify-content: space-between; gap: 8px; min-width: 0; }
   dt { color: var(--text-2); font-size: 12px; white-space: nowrap; }
-  dd { font-size: 12px; text-align: right; white-space: nowrap; }
+  dd { min-width: 0; font-size: 12px; text-align: right; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
   .faults { padding: 6px 10px; border: 1px solid var(--critical); border-radius: 6px; background: var(--critical-tint); overflow-wrap: anywhere; }
-  footer { display: flex; flex-wrap: wrap; gap: 6px; margin-top: auto; min-width: 0; }
-  footer mg-badge { max-width: 100%; min-width: 0; }
+  .faults.warning { border-color: var(--warning); background: var(--warning-tint); }
+  details { font-size: 12px; }
+  summary { color: var(--text-2); cursor: pointer; }
+  header > mg-status { flex: none; }
+  details li { display: flex; justify-content: space-between; gap: 12px; padding: 3px 0; overflow-wrap: anywhere; }
+  details b { font-weight: 400; white-space: nowrap; }
+  footer { display: flex; flex-wrap: wrap; gap: 4px 12px; margin-top: auto; padding-top: 10px; border-top: 1px solid var(--hairline); min-width: 0; overflow-wrap: anywhere; }
 `;

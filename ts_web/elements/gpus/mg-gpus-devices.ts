@@ -2,7 +2,6 @@ import { html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import { gpuKey, state, type GpuView } from '../../appstate.ts';
-import '../../kit/badge.ts';
 import '../../kit/copy.ts';
 import { MgElement } from '../../kit/element.ts';
 import { bytes, count, number, percent, plural, UNKNOWN } from '../../kit/format.ts';
@@ -63,19 +62,26 @@ export class MgGpusDevices extends MgElement {
       ['Core clock', gpu.clock_core_mhz == null ? UNKNOWN : `${count(gpu.clock_core_mhz)} MHz`],
       ['Memory clock', gpu.clock_memory_mhz == null ? UNKNOWN : `${count(gpu.clock_memory_mhz)} MHz`],
       ['ECC errors', gpu.ecc_enabled === false ? 'off' : count(gpu.ecc_uncorrected_errors)],
+      ['Driver', gpu.driver_version?.replace(' (simulated)', '') ?? UNKNOWN],
       ['Compute', gpu.compute_capability ?? UNKNOWN],
+      ...(gpu.throttle_reasons?.length ? [['Clocks held by', gpu.throttle_reasons.join(', ').replaceAll('_', ' ')] as const] : []),
+      ...(gpu.xid_errors?.length ? [['XID since boot', gpu.xid_errors.join(', ')] as const] : []),
     ];
-    return html`<dl>${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+    return html`<dl>${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd title=${value}>${value}</dd></div>`)}</dl>`;
   }
 
-  #faults({ gpu, problem, stale }: GpuView): unknown {
-    const faults = [
-      ...(stale ? [problem || 'The readings are old.'] : []),
-      ...(gpu.xid_errors?.length ? [`XID ${gpu.xid_errors.join(', ')} since boot`] : []),
-      ...(gpu.throttle_reasons?.length ? [`throttled: ${gpu.throttle_reasons.join(', ')}`] : []),
-      ...(gpu.ecc_uncorrected_errors ? [`${plural(gpu.ecc_uncorrected_errors, 'uncorrected ECC error')}`] : []),
-    ];
-    return faults.length ? html`<ul class="faults">${faults.map((fault) => html`<li>${fault}</li>`)}</ul>` : nothing;
+  #faults({ problem, stale, faults }: GpuView): unknown {
+    const wrong = [...(stale ? [problem || 'The readings are old.'] : []), ...faults.map(({ what, impact }) => `It ${what}. ${impact}`)];
+    const kind = faults[0]?.severity ?? 'warning';
+    return wrong.length ? html`<ul class="faults ${kind}">${wrong.map((fault) => html`<li class="clamp">${fault}</li>`)}</ul>` : nothing;
+  }
+
+  /** Who holds memory on it; closed, as the names of deployments are below already. */
+  #processes({ gpu }: GpuView): unknown {
+    const all = gpu.processes ?? [];
+    if (all.length === 0) return nothing;
+    return html`<details><summary>${plural(all.length, 'process', 'processes')}</summary>
+      <ul>${all.map((one) => html`<li><span>${one.name || UNKNOWN} <span class="faint">pid ${one.pid}</span></span><b>${bytes(one.used_bytes)}</b></li>`)}</ul></details>`;
   }
 
   get #grouped(): boolean {
@@ -90,7 +96,7 @@ export class MgGpusDevices extends MgElement {
     const liveness = state.nodes.get(node)?.liveness ?? 'unknown';
     return html`<section aria-label=${`GPUs of ${node}`}>
       <div class="node">
-        <h2>${node}</h2>
+        <h2 class="clamp">${node}</h2>
         ${liveness === 'ready' ? nothing : html`<mg-status state=${liveness}></mg-status>`}
         <span class="faint">${plural(gpus.length, 'GPU')} · ${sum(({ gpu }) => gpu.vram_free_bytes)} of ${sum(({ gpu }) => gpu.vram_total_bytes)} free</span>
       </div>
@@ -103,19 +109,19 @@ export class MgGpusDevices extends MgElement {
     const [kind, word] = healthOf(view);
     return html`<article aria-label=${`${gpu.id} of ${view.node}`}>
       <header>
-        ${this.#grouped ? html`<h3>${gpu.id}</h3>` : html`<h2>${gpu.id}</h2>`}
+        ${this.#grouped ? html`<h3 class="clamp">${gpu.id}</h3>` : html`<h2 class="clamp">${gpu.id}</h2>`}
         <mg-status kind=${kind} word=${word}></mg-status>
       </header>
-      <p class="name" title=${gpu.uuid}>${gpu.name}${this.#grouped ? nothing : html` <span class="faint">· ${view.node}</span>`}</p>
+      <p class="name clamp" title=${gpu.uuid}>${gpu.name}${this.#grouped ? nothing : html` <span class="faint">· ${view.node}</span>`}</p>
       ${this.#faults(view)}
       <div class="use">
         <div class="line"><span>Utilisation</span><b>${percent(gpu.utilization_percent)}</b></div>
         <mg-sparkline .points=${gpuHistory.of(view)} max="100" label=${`Utilisation of ${gpu.id}, last 15 minutes`}></mg-sparkline>
       </div>
-      ${this.#memory(view)} ${this.#readings(view)}
+      ${this.#memory(view)} ${this.#readings(view)} ${this.#processes(view)}
       <footer>
         ${view.deployments.length
-          ? view.deployments.map((id) => html`<mg-badge tone="busy">${id}</mg-badge>`)
+          ? view.deployments.map((id) => html`<a class="clamp" href=${`/deployments/active?open=${encodeURIComponent(id)}`}>${id}</a>`)
           : html`<span class="faint">${view.assigned_to ? `kept for ${view.assigned_to}` : 'no deployment'}</span>`}
       </footer>
     </article>`;

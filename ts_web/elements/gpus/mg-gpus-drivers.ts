@@ -1,6 +1,7 @@
 import { css, html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
+import { state } from '../../appstate.ts';
 import { api, call, type Schemas } from '../../data/client.ts';
 import { LiveCollection } from '../../data/live.ts';
 import '../../kit/card.ts';
@@ -33,7 +34,8 @@ export class MgGpusDrivers extends MgElement {
     MgElement.styles,
     css`
       :host { display: block; }
-      .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); gap: 16px; align-items: start; }
+      .top { margin-bottom: 12px; }
+      .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); gap: 16px; align-items: start; }
       dl { display: grid; grid-template-columns: minmax(120px, auto) 1fr; margin: 8px 0 12px; }
       dt, dd { padding: 5px 0; border-top: 1px solid var(--hairline); min-width: 0; }
       dt { padding-right: 16px; color: var(--text-2); }
@@ -80,6 +82,7 @@ export class MgGpusDrivers extends MgElement {
     const reports = this.#drivers.items.value;
     return html`<h1 class="visually-hidden">GPU drivers</h1>
       <mg-state .source=${this.#drivers} rows="4">
+        <p class="top muted">What is installed on ${state.overview.value?.node ?? 'this node'}. Other nodes say theirs in their own consoles, and with <code class="mono">modelgrid gpu drivers</code>.</p>
         <div class="cards">${repeat(reports, (report) => report.vendor, (report) => this.#card(report))}</div>
       </mg-state>`;
   }

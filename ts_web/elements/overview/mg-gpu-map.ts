@@ -21,6 +21,9 @@ export class MgGpuMap extends MgElement {
       .name { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; color: var(--text); }
       .name small { color: var(--text-3); font-size: 12px; }
       .cells { display: grid; grid-template-columns: repeat(auto-fill, minmax(76px, 1fr)); gap: 4px; }
+      .cells.few { grid-template-columns: repeat(4, minmax(76px, 1fr)); }
+      .low mg-sparkline { color: var(--idle); }
+      .high mg-sparkline { color: var(--maintenance); }
       a { position: relative; display: block; height: 44px; padding: 4px 8px; border: 1px solid var(--hairline); border-radius: 5px; background: var(--s2); color: var(--text); text-decoration: none; overflow: hidden; }
       a:hover { border-color: var(--control); }
       .line { position: relative; display: flex; align-items: center; gap: 4px; font-size: 12px; line-height: 16px; white-space: nowrap; }
@@ -49,13 +52,14 @@ export class MgGpuMap extends MgElement {
     const [kind, word] = healthOf(view);
     const full = gpu.vram_total_bytes ? gpu.vram_used_bytes / gpu.vram_total_bytes : 0;
     const bad = kind === 'critical' || kind === 'warning' || kind === 'unknown';
-    const hot = gpu.throttle_reasons?.length && gpu.temperature_celsius != null ? `${number(gpu.temperature_celsius)} °C` : percent(gpu.utilization_percent);
+    const pressure = full < 0.5 ? 'low' : full < 0.9 ? '' : 'high';
+    const hot = kind === 'warning' && gpu.temperature_celsius != null ? `${number(gpu.temperature_celsius)} °C` : percent(gpu.utilization_percent);
     const said = `${gpu.id} of ${view.node}: ${word}, ${bytes(gpu.vram_free_bytes)} of ${bytes(gpu.vram_total_bytes)} free`;
-    return html`<a class=${bad ? kind : ''} href=${`/gpus/devices?q=${encodeURIComponent(gpuKey(view))}`} title=${said}>
+    return html`<a class=${`${bad ? kind : ''} ${pressure}`} data-gpu=${gpuKey(view)} href=${`/gpus/devices?q=${encodeURIComponent(gpuKey(view))}`} title=${said}>
       <mg-sparkline aria-hidden="true" .points=${gpuHistory.of(view)} max="100"></mg-sparkline>
       <div class="line">${bad ? shape(kind) : nothing}<span class="id">${label}</span><b>${kind === 'idle' ? 'idle' : hot}</b></div>
       <span class="visually-hidden">${said}</span>
-      <mg-meter aria-hidden="true" .parts=${[{ value: full, tone: full > 0.5 ? 'ours' : 'others', label: bytes(gpu.vram_used_bytes) }]} total="1"></mg-meter>
+      <mg-meter aria-hidden="true" .parts=${[{ value: full, tone: pressure === 'low' ? 'others' : pressure === 'high' ? 'full' : 'ours', label: bytes(gpu.vram_used_bytes) }]} total="1"></mg-meter>
     </a>`;
   }
 
@@ -67,7 +71,7 @@ export class MgGpuMap extends MgElement {
       const label = ({ gpu }: GpuView): string => (vendors.size === 1 ? String(gpu.index) : gpu.id);
       return html`<div class="node">
         <div class="name" title=${node}>${node}${vendors.size === 1 ? html` <small>${[...vendors][0]}</small>` : nothing}</div>
-        <div class="cells">${repeat(gpus, gpuKey, (view) => this.#cell(view, label(view)))}</div>
+        <div class="cells ${gpus.length <= 4 ? 'few' : ''}">${repeat(gpus, gpuKey, (view) => this.#cell(view, label(view)))}</div>
       </div>`;
     });
   }

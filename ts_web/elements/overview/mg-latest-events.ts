@@ -66,7 +66,7 @@ export class MgLatestEvents extends MgElement {
     const kind = event.level === 'error' || event.level === 'warning' ? kindOf(event.level) : 'idle';
     return html`<li>
       <span class=${kind} title=${event.level}>${shape(kind)}</span>
-      <span class="what"><span class="whom">${event.subject_id}</span> ${event.message}${event.by ? html` <span class="faint">by ${event.by}</span>` : nothing}</span>
+      <span class="what clamp"><span class="whom">${event.subject_id}</span> ${event.message}${event.by ? html` <span class="faint">by ${event.by}</span>` : nothing}</span>
       <mg-time .at=${event.at}></mg-time>
     </li>`;
   }

@@ -92,7 +92,7 @@ export class MgOverviewStats extends MgElement {
       ${reasons.value.length ? html`<mg-attention></mg-attention>` : nothing}
       <mg-vitals></mg-vitals>
       ${this.#drift()}
-      <mg-card heading="GPUs" note="line: utilisation · bar: memory in use">
+      <mg-card heading="GPUs" note="line: utilisation · bar and colour: memory in use">
         <mg-state .source=${state.gpus} rows="2">
           ${gpus.length
             ? html`<mg-gpu-map></mg-gpu-map>`

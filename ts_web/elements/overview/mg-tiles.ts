@@ -1,8 +1,9 @@
 import { css, html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
 import { lost, state } from '../../appstate.ts';
+import { partOf, reasons, type Part, type Reason } from '../../fleet.ts';
 import { MgElement } from '../../kit/element.ts';
-import { count, UNKNOWN } from '../../kit/format.ts';
+import { count, plural, UNKNOWN } from '../../kit/format.ts';
 import { shape, type Kind } from '../../kit/status.ts';
 import { resolve } from '../../views.ts';
 
@@ -16,14 +17,13 @@ interface Tile {
   readonly href: string;
 }
 
-/** Worst first; the first of them that there is gives the tile its colour and its link. */
-const TROUBLE = [
-  ['failed', 'critical'],
-  ['restarting', 'warning'],
-  ['pending', 'warning'],
-] as const;
+/** Worst first; the first of them that there is gives the tile of deployments its words and its link. */
+const TROUBLE = ['failed', 'restarting', 'pending'] as const;
 
-/** Nodes, GPUs, deployments and the API, each with how it stands, and where to go about it. */
+/**
+ * Nodes, GPUs, deployments and the API, each with how it stands, and where to go about it. A tile has a colour exactly when
+ * one of the reasons for the verdict is its own: what is wrong here is in the list below, and the reverse.
+ */
 @customElement('mg-tiles')
 export class MgTiles extends MgElement {
   static override styles = [
@@ -46,46 +46,37 @@ export class MgTiles extends MgElement {
     `,
   ];
 
-  #of(name: string, good: number, all: number, loaded: boolean, word: string, href: string): Tile {
-    const bad = all - good;
-    return {
-      name,
-      value: loaded ? `${count(good)} of ${count(all)}` : null,
-      note: loaded && bad ? `${count(bad)} ${word}` : '',
-      kind: bad ? 'critical' : 'ok',
-      href,
-    };
+  #tile(part: Part, name: string, value: string | null, href: string, words: (own: readonly Reason[]) => string): Tile {
+    const own = reasons.value.filter((reason) => partOf(reason) === part);
+    const kind = own[0]?.severity ?? 'ok'; // they come worst first
+    return { name, value, note: own.length ? words(own) : '', kind, href: own.length === 1 ? (own[0]?.link ?? href) : href };
+  }
+
+  #share(good: number, all: number, loaded: boolean): string | null {
+    return loaded ? `${count(good)} of ${count(all)}` : null;
   }
 
   #deployments(): Tile {
     const all = state.deployments.items.value;
     const many = (name: string): number => all.filter((one) => one.state === name).length;
-    const worst = TROUBLE.find(([name]) => many(name) > 0);
-    return {
-      name: 'Deployments',
-      value: state.deployments.loaded ? `${count(many('running'))} of ${count(all.length)}` : null,
-      note: worst ? `${count(many(worst[0]))} ${worst[0]}` : '',
-      kind: worst?.[1] ?? 'ok',
-      href: `/deployments/active${worst ? `?state=${worst[0]}` : ''}`,
-    };
+    const worst = TROUBLE.find((name) => many(name) > 0);
+    const found = this.#tile('deployments', 'Deployments', this.#share(many('running'), all.length, state.deployments.loaded), '/deployments/active',
+      (own) => (worst ? `${count(many(worst))} ${worst}` : plural(own.length, 'problem')));
+    return { ...found, href: found.kind !== 'ok' && worst ? `/deployments/active?state=${worst}` : found.kind === 'ok' ? '/deployments/active' : found.href };
   }
 
   #tiles(): readonly Tile[] {
     const nodes = state.nodes.items.value;
     const gpus = state.gpus.items.value;
     const overview = state.overview.value;
-    const sound = gpus.filter((one) => !one.stale && !one.gpu.xid_errors?.length).length;
+    const ready = nodes.filter((one) => one.liveness === 'ready').length;
+    const sound = gpus.filter((one) => !one.stale && one.faults.length === 0).length;
+    const problems = (own: readonly Reason[]): string => plural(own.length, 'problem');
     return [
-      this.#of('Nodes', nodes.filter((one) => one.liveness === 'ready').length, nodes.length, state.nodes.loaded, 'not ready', '/cluster/nodes'),
-      this.#of('GPUs', sound, gpus.length, state.gpus.loaded, 'not well', '/gpus/devices'),
+      this.#tile('nodes', 'Nodes', this.#share(ready, nodes.length, state.nodes.loaded), '/cluster/nodes', (own) => (ready < nodes.length ? `${count(nodes.length - ready)} not ready` : problems(own))),
+      this.#tile('gpus', 'GPUs', this.#share(sound, gpus.length, state.gpus.loaded), '/gpus/devices', (own) => (sound < gpus.length ? `${count(gpus.length - sound)} not well` : problems(own))),
       this.#deployments(),
-      {
-        name: 'API',
-        value: overview ? (overview.gateways ? 'OK' : 'Down') : null,
-        note: overview?.gateways === 0 ? 'no gateway reports' : '',
-        kind: overview?.gateways ? 'ok' : 'critical',
-        href: '/metrics',
-      },
+      this.#tile('api', 'API', overview ? (overview.gateways ? 'OK' : 'Down') : null, '/metrics', (own) => (overview?.gateways === 0 ? 'no gateway reports' : problems(own))),
     ];
   }
 

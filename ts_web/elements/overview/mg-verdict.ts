@@ -62,7 +62,7 @@ export class MgVerdict extends MgElement {
       <span class="sign ${kind}">${shape(kind)}</span>
       <div class="words">
         <h1>${heading}</h1>
-        <p>${text}</p>
+        <p class="clamp">${text}</p>
       </div>
       ${state.overview.loaded ? html`<mg-tiles></mg-tiles>` : nothing}
     </section>`;

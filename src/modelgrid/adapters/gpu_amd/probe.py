@@ -114,6 +114,7 @@ class AmdProbe:
             vram_used_bytes=used,
             vram_free_bytes=max(total - used, 0),
             pci_address=address,
+            driver_version=(read_text(self._root / "sys/module/amdgpu/version") or "").strip() or None,
             utilization_percent=None if busy is None else float(busy),
             memory_utilization_percent=None if memory_busy is None else float(memory_busy),
             # MI300 has no edge sensor; its junction is what throttling goes by.

@@ -133,6 +133,7 @@ class NvidiaProbe:
             vram_used_bytes=total - free,
             vram_free_bytes=free,
             pci_address=address,
+            driver_version=nvml.driver_version(),
             utilization_percent=busy,
             memory_utilization_percent=memory_busy,
             temperature_celsius=nvml.temperature(handle),
