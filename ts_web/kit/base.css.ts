@@ -153,6 +153,14 @@ export const base = css`
   .faint {
     color: var(--text-3);
   }
+  /* At most four lines of what somebody else has named. */
+  .clamp {
+    display: -webkit-box;
+    -webkit-box-orient: vertical;
+    -webkit-line-clamp: 4;
+    overflow: hidden;
+    overflow-wrap: anywhere;
+  }
   .number {
     text-align: right;
   }

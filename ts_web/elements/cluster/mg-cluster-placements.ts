@@ -15,16 +15,29 @@ export class MgClusterPlacements extends MgElement {
     MgElement.styles,
     css`
       :host { display: block; }
-      .scroll { overflow-x: auto; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
+      .scroll { position: relative; overflow-x: auto; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
       table { width: 100%; border-collapse: collapse; }
       th, td { padding: 8px 12px; border-top: 1px solid var(--hairline); text-align: left; vertical-align: top; }
       thead th { border-top: 0; color: var(--text-2); font-size: 12px; font-weight: 500; white-space: nowrap; }
       tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 180px; }
+      :is(th, td) > .cell { max-width: 44ch; max-height: 168px; margin: -3px; padding: 3px; overflow: auto; }
       thead mg-status { margin-left: 10px; }
       ul { display: grid; gap: 4px; }
       li { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 8px; }
       small { color: var(--text-2); font-size: 12px; }
       .short { color: var(--warning); }
+      td b { color: var(--text-2); font-size: 12px; font-weight: 400; }
+      @media (max-width: 680px) {
+        .scroll { border: 0; background: none; }
+        table, tbody, tr, tbody th, td { display: block; }
+        thead { position: absolute; width: 1px; height: 1px; clip-path: inset(50%); overflow: hidden; }
+        tbody tr { margin-bottom: 8px; padding: 8px 12px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
+        tbody th, td { padding: 3px 0; border: 0; }
+        tbody th { font-weight: 600; }
+        td { display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; }
+        td::before { content: attr(data-label); max-height: 80px; overflow: hidden; overflow-wrap: anywhere; color: var(--text-3); font-size: 12px; line-height: 20px; }
+        td.empty { display: none; }
+      }
     `,
   ];
 
@@ -37,6 +50,7 @@ export class MgClusterPlacements extends MgElement {
     const cells = row.cells.filter((cell) => cell.node === node);
     if (cells.length === 0) return html`<span class="faint" aria-label="none">·</span>`;
     return html`<ul>
+      ${cells.length > 1 ? html`<li><b>${cells.length} replicas</b></li>` : nothing}
       ${cells.map(
         (cell) => html`<li>
           <a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${cell.deployment}>${this.#lost(node) ? html`<mg-status kind="unknown" word=${`${cell.state} when last heard`}></mg-status>` : html`<mg-status state=${cell.state}></mg-status>`}</a>
@@ -59,7 +73,7 @@ export class MgClusterPlacements extends MgElement {
   #heading(name: string): unknown {
     const node = state.nodes.get(name);
     const off = node && (node.liveness !== 'ready' ? node.liveness : node.status !== 'active' ? node.status : '');
-    return html`<th scope="col"><a href=${`/cluster/nodes?q=${encodeURIComponent(name)}`}>${name}</a>${off ? html`<mg-status state=${off}></mg-status>` : nothing}</th>`;
+    return html`<th scope="col"><div class="cell"><a href=${`/cluster/nodes?q=${encodeURIComponent(name)}`}>${name}</a>${off ? html`<mg-status state=${off}></mg-status>` : nothing}</div></th>`;
   }
 
   protected override render(): unknown {
@@ -75,13 +89,13 @@ export class MgClusterPlacements extends MgElement {
                 <tbody>
                   ${rows.map(
                     (row) => html`<tr>
-                      <th scope="row">${row.model}${row.target === row.model ? nothing : html` <small>${row.target}</small>`}</th>
-                      <td class=${this.#placed(row) < row.replicas ? 'short' : ''}>
+                      <th scope="row"><div class="cell">${row.model}${row.target === row.model ? nothing : html` <small>${row.target}</small>`}</div></th>
+                      <td data-label="Placed" class=${this.#placed(row) < row.replicas ? 'short' : ''}>
                         ${this.#placed(row) < row.replicas
                           ? html`<a href=${`/deployments/active?state=pending&q=${encodeURIComponent(row.model)}`}>${this.#placed(row)} of ${row.replicas}</a>`
                           : html`${this.#placed(row)} of ${row.replicas}`}
                       </td>
-                      ${nodes.map((node) => html`<td>${this.#cell(row, node)}</td>`)}
+                      ${nodes.map((node) => html`<td data-label=${node} class=${row.cells.some((cell) => cell.node === node) ? '' : 'empty'}><div class="cell">${this.#cell(row, node)}</div></td>`)}
                     </tr>`,
                   )}
                 </tbody>
