@@ -42,7 +42,12 @@ const chosenTheme = signal<Theme | null>(remembered<Theme>('theme'));
 const systemTheme = signal<Theme>(preferred.matches ? 'light' : 'dark');
 preferred.addEventListener('change', () => (systemTheme.value = preferred.matches ? 'light' : 'dark'));
 
-export const theme = computed<Theme>(() => chosenTheme.value ?? systemTheme.value);
+// Paper is light, whatever the screen is.
+const printing = matchMedia('print');
+const onPaper = signal(printing.matches);
+printing.addEventListener('change', () => (onPaper.value = printing.matches));
+
+export const theme = computed<Theme>(() => (onPaper.value ? 'light' : (chosenTheme.value ?? systemTheme.value)));
 effect(() => {
   document.documentElement.dataset['theme'] = theme.value;
 });

@@ -1,5 +1,5 @@
 import { copyText } from './kit/clipboard.ts';
-import type { MenuItem } from './kit/menu.ts';
+import type { MenuCopy, MenuItem } from './kit/menu.ts';
 import { toast } from './kit/toast.ts';
 
 /** An action of the console as somebody would type it: every button has its command. */
@@ -29,10 +29,25 @@ async function copy(text: string, what: string): Promise<void> {
   toast(copied ? { text: `${what} copied: ${text}` } : { text: `The browser refused to copy. It is: ${text}`, kind: 'warning', seconds: 30 });
 }
 
-/** Two entries for the menu of an action: copy it as a command, copy it as a call. */
-export function copyItems(spoken: Spoken): readonly MenuItem[] {
+/** What stands beside an action in a menu: copy it as a command, copy it as a call. `what` names the action: `Stop`. */
+export function copiesOf(what: string, spoken: Spoken): readonly MenuCopy[] {
   return [
-    { label: 'Copy as command', icon: 'terminal', run: () => void copy(spoken.cli, 'Command') },
-    { label: 'Copy as curl', icon: 'copy', run: () => void copy(curl(spoken), 'Call') },
+    { label: `Copy as command: ${what}`, text: '>_', run: () => void copy(spoken.cli, 'Command') },
+    { label: `Copy as curl: ${what}`, text: 'curl', run: () => void copy(curl(spoken), 'Call') },
   ];
+}
+
+/** An action with its command; `…` at the end of its label, which says that something is asked first, is left out there. */
+export function spokenItem(item: MenuItem, spoken: Spoken): MenuItem {
+  return { ...item, copies: copiesOf(item.label.replace('…', ''), spoken) };
+}
+
+/** A small menu of its own beside a button: its command and its call. */
+export function copiedAs(what: string, spoken: Spoken): readonly MenuItem[] {
+  return copiesOf(what, spoken).map(({ label, run }) => ({ label, run }));
+}
+
+/** An entry of its own, for what is not done from a menu. */
+export function copyItem(label: string, text: string): MenuItem {
+  return { label, icon: 'terminal', run: () => void copy(text, 'Command') };
 }

@@ -33,7 +33,7 @@ def test_a_key_is_rotated(chromium: Browser, fleet: DaemonUnderTest) -> None:
 
     assert answer() == 200
     row.get_by_role("button", name="Actions for").click()
-    row.get_by_role("button", name="Revoke").click()
+    row.get_by_role("button", name="Revoke…", exact=True).click()
     page.locator("mg-confirm").get_by_role("textbox").fill("<b>nightly</b> job")
     page.locator("mg-confirm").get_by_role("button", name="Revoke").click()
     expect(row.get_by_text("Revoked", exact=True)).to_be_visible()

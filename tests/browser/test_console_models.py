@@ -34,6 +34,7 @@ def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUn
     target.get_by_role("button", name="Scale…").click()
     page.get_by_label("Replicas").fill("2")
     page.locator("mg-scale-dialog").get_by_role("button", name="Scale").click()
+    expect(page.locator("mg-scale-dialog")).to_have_count(0)
     expect(target.get_by_text("as desired")).to_be_visible()
     (scaled,) = [item for item in fleet.client.list_targets()["items"] if item["model"] == CHOSEN]
     assert (scaled["replicas"], scaled["spec"]["context"]) == (2, 32768)  # the settings stayed

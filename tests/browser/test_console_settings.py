@@ -19,7 +19,7 @@ def test_settings_are_reviewed_saved_and_marked(chromium: Browser, fleet: Daemon
     page.get_by_label("networkName").fill("grid-two")
     page.get_by_role("button", name="Review and save").click()
     review = page.locator("mg-settings-diff")
-    expect(review.get_by_text("api.rateLimit")).to_be_visible()
+    expect(review.get_by_text("api.rateLimit", exact=True)).to_be_visible()
     expect(review.get_by_text("at once")).to_have_count(1)
     expect(review.get_by_text("restart required")).to_have_count(1)
     review.get_by_role("button", name="Save", exact=True).click()

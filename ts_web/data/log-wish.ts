@@ -1,3 +1,4 @@
+import { quoted } from '../commands.ts';
 import type { LogLine } from '../kit/log/lines.ts';
 import type { Schemas } from './client.ts';
 
@@ -39,6 +40,18 @@ export function exportOf(wish: LogWish): string {
   const params = new URLSearchParams({ format: 'ndjson' });
   for (const [name, value] of Object.entries(queryOf(wish))) for (const one of [value].flat()) params.append(name, String(one));
   return `/v1/_ui/logs?${params}`;
+}
+
+/** The same on the command line, followed. */
+export function spokenLog(wish: LogWish): string {
+  const { grep } = queryOf(wish);
+  return [
+    'modelgrid logs --follow',
+    ...wish.sources.map((source) => ` --source ${quoted(source)}`),
+    wish.level ? ` --level ${wish.level}` : '',
+    grep ? ` --grep ${quoted(String(grep))}` : '',
+    wish.since === null ? '' : ` --since ${new Date(wish.since * 1000).toISOString()}`,
+  ].join('');
 }
 
 /** Whether a record is wished for, as far as that can be told without searching its text. */

@@ -11,6 +11,14 @@ export interface MenuItem {
   readonly danger?: boolean;
   /** Why it cannot be chosen now; shown below the label. */
   readonly refusal?: string;
+  /** Small buttons beside it that copy what would do the same elsewhere. */
+  readonly copies?: readonly MenuCopy[];
+}
+
+export interface MenuCopy {
+  readonly label: string;
+  readonly text: string;
+  readonly run: () => void;
 }
 
 /** A button that opens a list of actions, on the native popover. Arrow keys move, Esc closes and gives focus back. */
@@ -53,6 +61,11 @@ export class MgMenu extends MgElement {
       .item:focus-visible { outline-offset: -2px; }
       .item:disabled { color: var(--text-3); cursor: default; }
       .item.danger:not(:disabled) { color: var(--critical); }
+      .line { display: flex; align-items: stretch; gap: 2px; }
+      .copy { flex: none; min-width: 30px; padding: 0 6px; border: 0; border-radius: 5px; background: none; color: var(--text-3); font: 11px/16px var(--mono); cursor: pointer; }
+      .copy:is(:hover, :focus-visible) { background: var(--s3); color: var(--text); }
+      .copy:focus-visible { outline-offset: -2px; }
+      @media (pointer: coarse) { .copy { min-width: 44px; } }
       small { display: block; color: var(--text-3); font-size: 12px; line-height: 16px; white-space: normal; }
     `,
   ];
@@ -85,7 +98,7 @@ export class MgMenu extends MgElement {
     all[(at + step + all.length) % all.length]?.focus();
   }
 
-  #choose(item: MenuItem, event: Event): void {
+  #choose(item: Pick<MenuItem, 'run'>, event: Event): void {
     event.stopPropagation();
     this.popup.hidePopover();
     item.run?.();
@@ -109,11 +122,14 @@ export class MgMenu extends MgElement {
               >${item.label}${item.refusal ? html`<small>${item.refusal}</small>` : nothing}</span
             >`;
           const kind = `item ${item.danger ? 'danger' : ''}`;
-          return item.href && !item.refusal
+          const chooser = item.href && !item.refusal
             ? html`<a class=${kind} href=${item.href} @click=${() => this.popup.hidePopover()}>${inside}</a>`
             : html`<button type="button" class=${kind} ?disabled=${!!item.refusal} @click=${(e: Event) => this.#choose(item, e)}>
                 ${inside}
               </button>`;
+          return html`<div class="line">${chooser}${(item.copies ?? []).map(
+            (copy) => html`<button type="button" class="copy" aria-label=${copy.label} title=${copy.label} @click=${(e: Event) => this.#choose(copy, e)}>${copy.text}</button>`,
+          )}</div>`;
         })}
       </div>`;
   }

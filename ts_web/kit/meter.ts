@@ -4,7 +4,7 @@ import { MgElement } from './element.ts';
 
 export interface Part {
   readonly value: number;
-  readonly tone: 'ours' | 'others' | 'warning' | 'critical' | 'ok';
+  readonly tone: 'ours' | 'others' | 'full' | 'warning' | 'critical' | 'ok';
   readonly label: string;
 }
 
@@ -18,6 +18,7 @@ export class MgMeter extends MgElement {
       svg { display: block; width: 100%; height: 100%; border-radius: 4px; background: var(--s3); }
       .ours { fill: var(--accent); }
       .others { fill: var(--idle); }
+      .full { fill: var(--maintenance); }
       .warning { fill: var(--warning); }
       .critical { fill: var(--critical); }
       .ok { fill: var(--ok); }

@@ -9,8 +9,9 @@ export class MgStack extends MgElement {
     MgElement.styles,
     css`
       :host { display: inline-grid; gap: 2px; min-width: 0; max-width: 100%; text-align: start; }
-      ::slotted(small) { color: var(--text-2); font-size: 12px; line-height: 16px; overflow-wrap: anywhere; }
+      ::slotted(small) { color: var(--text-2); font-size: 12px; line-height: 16px; overflow-wrap: anywhere; max-width: 56ch; }
       ::slotted([role='alert']) { color: var(--critical); }
+      ::slotted(.done) { color: var(--ok); }
     `,
   ];
 

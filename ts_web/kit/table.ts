@@ -3,7 +3,7 @@ import { customElement, property, query as find, state } from 'lit/decorators.js
 import { repeat } from 'lit/directives/repeat.js';
 import { hrefWith, param, setParams } from '../router.ts';
 import { MgElement } from './element.ts';
-import { count } from './format.ts';
+import { count, UNKNOWN } from './format.ts';
 import { icon } from './icons.ts';
 import { keepOrder, matching, sorted, type Column, type Ordered } from './table-order.ts';
 import { tableStyles } from './table.css.ts';
@@ -37,7 +37,7 @@ export class MgTable<T> extends MgElement {
   @property() current = '';
   /** Without search, count and column choice: a short table within a card. */
   @property({ type: Boolean, reflect: true }) bare = false;
-  @property({ type: Boolean }) selectable = false;
+  @property({ type: Boolean, reflect: true }) selectable = false;
   @property({ attribute: false }) selection: ReadonlySet<string> = new Set();
   /** Too narrow for columns. */
   @property({ type: Boolean, reflect: true }) cards = false;
@@ -182,7 +182,7 @@ export class MgTable<T> extends MgElement {
         const inside =
           column.sort && !this.bare
             ? html`<button type="button" @click=${() => this.#sortBy(column)}>${column.label}${icon(direction === 'descending' ? 'down' : 'up')}</button>`
-            : column.label || html`<span class="visually-hidden">Actions</span>`;
+            : column.label || html`<span class="visually-hidden for-actions">Actions</span>`;
         return html`<th role="columnheader" scope="col" class=${column.numeric ? 'number' : ''} aria-sort=${direction}>${inside}</th>`;
       })}
     </tr></thead>`;
@@ -201,7 +201,7 @@ export class MgTable<T> extends MgElement {
         const kind = [column.numeric ? 'number' : '', column.main ? 'main' : '', column.actions ? 'actions' : '', column.nowrap ? 'nowrap' : ''];
         const content = column.cell(row);
         // On a card an empty line would only take space.
-        if (content === nothing || content === '') kind.push('blank');
+        if (content === nothing || content === '' || content === UNKNOWN) kind.push('blank');
         return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}><div class="cell">${content}</div></td>`;
       })}
     </tr>`;

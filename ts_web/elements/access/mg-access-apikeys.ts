@@ -1,7 +1,7 @@
 import { css, html, nothing } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { state, type ApiKeyView } from '../../appstate.ts';
-import { copyItems, quoted } from '../../commands.ts';
+import { quoted, spokenItem } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure } from '../../data/failure.ts';
 import '../../kit/copy.ts';
@@ -10,15 +10,14 @@ import { MgElement } from '../../kit/element.ts';
 import { icon } from '../../kit/icons.ts';
 import '../../kit/menu.ts';
 import type { MenuItem } from '../../kit/menu.ts';
+import { RowNotes } from '../../kit/row-notes.ts';
 import '../../kit/stack.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
 import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
-import { toast } from '../../kit/toast.ts';
 import { decidedElsewhere } from '../cluster/control-plane.ts';
-import './mg-key-dialog.ts';
 
 /** Access ▸ API Keys: who may call the gateway. */
 @customElement('mg-access-apikeys')
@@ -26,8 +25,7 @@ export class MgAccessApikeys extends MgElement {
   static override styles = [MgElement.styles, css`:host { display: block; }`];
 
   @internal() private generating = false;
-  /** What the daemon refused, by key. */
-  @internal() private refused: ReadonlyMap<string, string> = new Map();
+  readonly #notes = new RowNotes();
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -42,23 +40,20 @@ export class MgAccessApikeys extends MgElement {
       name: key.label,
     });
     if (!sure) return;
-    const refused = new Map(this.refused);
     try {
       state.apikeys.put(await body(api.DELETE('/v1/_ui/apikeys/{key}', { params: { path: { key: key.id } } })));
-      refused.delete(key.id);
-      toast({ text: `The key of ${key.label} is revoked.` });
+      this.#notes.done(key.id, 'Revoked: it is refused from now on.');
     } catch (error) {
-      refused.set(key.id, asFailure(error).message);
+      this.#notes.refuse(key.id, asFailure(error).message);
     }
-    this.refused = refused;
   }
 
   #actions(key: ApiKeyView): readonly MenuItem[] {
     const over = decidedElsewhere.value || (key.status === 'revoked' ? 'It is revoked already.' : '');
     return [
-      { label: 'Revoke…', icon: 'close', danger: true, refusal: over, run: () => void this.#revoke(key) },
-      ...copyItems({ cli: `modelgrid config apikey revoke ${quoted(key.id)}`, method: 'DELETE', path: `apikeys/${encodeURIComponent(key.id)}` }),
-    ];
+      spokenItem({ label: 'Revoke…', icon: 'close', danger: true, refusal: over, run: () => void this.#revoke(key) },
+        { cli: `modelgrid config apikey revoke ${quoted(key.id)}`, method: 'DELETE', path: `apikeys/${encodeURIComponent(key.id)}` }),
+    ]; // prettier-ignore
   }
 
   readonly #columns: readonly Column<ApiKeyView>[] = [
@@ -66,7 +61,7 @@ export class MgAccessApikeys extends MgElement {
       id: 'label',
       label: 'Label',
       main: true,
-      cell: (key) => html`<mg-stack><span>${key.label}</span>${this.refused.has(key.id) ? html`<small role="alert">${this.refused.get(key.id)}</small>` : nothing}</mg-stack>`,
+      cell: (key) => html`<mg-stack><span>${key.label}</span>${this.#notes.of(key.id)}</mg-stack>`,
       sort: (key) => key.label,
     },
     { id: 'prefix', label: 'Prefix', nowrap: true, cell: (key) => html`<code class="mono">${key.prefix}…</code>`, sort: (key) => key.prefix },
@@ -82,6 +77,7 @@ export class MgAccessApikeys extends MgElement {
   protected override render(): unknown {
     const all = state.apikeys.items.value;
     const elsewhere = decidedElsewhere.value;
+    if (this.generating) void import('./mg-key-dialog.ts');
     const generate = html`<button slot="filters" type="button" class="btn primary" title=${elsewhere || nothing} ?disabled=${elsewhere !== ''} @click=${() => (this.generating = true)}>${icon('plus')} Generate</button>`;
     return html`<h1 class="visually-hidden">API keys</h1>
       <mg-state .source=${state.apikeys} rows="4">

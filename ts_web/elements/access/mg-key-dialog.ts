@@ -1,6 +1,7 @@
 import { css, html, nothing } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
+import { quoted, type Spoken } from '../../commands.ts';
 import { api, body, type Schemas } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
 import { daemonTime } from '../../kit/clock.ts';
@@ -8,6 +9,7 @@ import '../../kit/copy.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/field.ts';
+import '../../kit/spoken.ts';
 
 type NewApiKey = Schemas['NewApiKey'];
 
@@ -44,26 +46,38 @@ export class MgKeyDialog extends MgElement {
   @internal() private failure: Failure | null = null;
   @internal() private made: NewApiKey | null = null;
 
+  get #wish(): Schemas['ApiKeyBody'] {
+    const models = this.models.split(/[\s,]+/).filter(Boolean);
+    const whole = (text: string): number | null => (text === '' ? null : Number(text));
+    return {
+      label: this.label.trim(),
+      models: models.length ? models : null,
+      expires_at: this.days ? Math.round(daemonTime() + Number(this.days) * DAY_SECONDS) : null,
+      requests_per_minute: whole(this.requests),
+      tokens_per_minute: whole(this.tokens),
+      concurrent_requests: whole(this.concurrent),
+    };
+  }
+
+  get #spoken(): Spoken {
+    const wish = this.#wish;
+    const flags = [
+      ...(wish.models ?? []).map((model) => ` --model ${quoted(model)}`),
+      wish.requests_per_minute ? ` --requests-per-minute ${wish.requests_per_minute}` : '',
+      wish.tokens_per_minute ? ` --tokens-per-minute ${wish.tokens_per_minute}` : '',
+      wish.concurrent_requests ? ` --concurrent-requests ${wish.concurrent_requests}` : '',
+    ].join('');
+    const asked = Object.fromEntries(Object.entries(wish).filter(([, value]) => value !== null));
+    return { cli: `modelgrid config apikey generate --label ${quoted(wish.label || 'NAME')}${flags}`, method: 'POST', path: 'apikeys', body: asked };
+  }
+
   async #submit(event: Event): Promise<void> {
     event.preventDefault();
     if (this.busy || !this.label.trim()) return;
     this.busy = true;
     this.failure = null;
-    const models = this.models.split(/[\s,]+/).filter(Boolean);
-    const whole = (text: string): number | null => (text === '' ? null : Number(text));
     try {
-      this.made = await body(
-        api.POST('/v1/_ui/apikeys', {
-          body: {
-            label: this.label.trim(),
-            models: models.length ? models : null,
-            expires_at: this.days ? daemonTime() + Number(this.days) * DAY_SECONDS : null,
-            requests_per_minute: whole(this.requests),
-            tokens_per_minute: whole(this.tokens),
-            concurrent_requests: whole(this.concurrent),
-          },
-        }),
-      );
+      this.made = await body(api.POST('/v1/_ui/apikeys', { body: this.#wish }));
       const { secret: _, ...view } = this.made;
       state.apikeys.put(view);
     } catch (error) {
@@ -87,6 +101,7 @@ export class MgKeyDialog extends MgElement {
           <mg-field label="Requests at a time" kind="number" min="1" .value=${this.concurrent} @mg-input=${typed('concurrent')}></mg-field>
         </div>
       </details>
+      <mg-spoken .spoken=${this.#spoken}></mg-spoken>
     </form>`;
   }
 

@@ -18,7 +18,7 @@ type JoinSnippet = Schemas['JoinSnippet'];
 
 const BECOME = 'modelgrid config set cluster.role control-plane';
 const LISTEN = 'modelgrid config set cluster.host 0.0.0.0';
-const RESTART = 'modelgrid daemon restart';
+const RESTART = 'modelgrid service reload';
 
 /** `14:05` until `at`; nothing when that is over. */
 function remaining(at: number): string {

@@ -1,7 +1,7 @@
 import { css, html, nothing } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { isWorker, state, type TargetView } from '../../appstate.ts';
-import { copyItems, quoted } from '../../commands.ts';
+import { quoted, spokenItem } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure } from '../../data/failure.ts';
 import '../../kit/badge.ts';
@@ -11,6 +11,7 @@ import { plural, UNKNOWN } from '../../kit/format.ts';
 import { icon } from '../../kit/icons.ts';
 import '../../kit/menu.ts';
 import type { MenuItem } from '../../kit/menu.ts';
+import { RowNotes } from '../../kit/row-notes.ts';
 import '../../kit/stack.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
@@ -25,7 +26,7 @@ export class MgClusterDesired extends MgElement {
   static override styles = [MgElement.styles, css`:host { display: block; }`];
 
   @internal() private scaling: TargetView | null = null;
-  @internal() private refused: ReadonlyMap<string, string> = new Map();
+  readonly #notes = new RowNotes();
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -40,25 +41,24 @@ export class MgClusterDesired extends MgElement {
       name: target.name,
     });
     if (!sure) return;
-    const refused = new Map(this.refused);
     try {
       await body(api.DELETE('/v1/_ui/targets/{model}', { params: { path: { model: target.name } } }));
-      refused.delete(target.name);
       state.targets.reload();
       toast({ text: `${target.name} is no longer desired.`, kind: 'maintenance' });
     } catch (error) {
-      refused.set(target.name, asFailure(error).message);
+      this.#notes.refuse(target.name, asFailure(error).message);
     }
-    this.refused = refused;
   }
 
   #actions(target: TargetView): readonly MenuItem[] {
     const fixed = target.origin === 'config' ? 'It comes from config.json: change it there.' : '';
+    const path = `targets/${target.name}`;
     return [
-      { label: 'Scale…', icon: 'columns', refusal: fixed, run: () => (this.scaling = target) },
-      { label: 'Clear…', icon: 'close', danger: true, refusal: fixed, run: () => void this.#clear(target) },
-      ...copyItems({ cli: `modelgrid run ${quoted(target.name)} --replicas ${target.replicas}`, method: 'PUT', path: `targets/${target.name}`, body: { replicas: target.replicas } }),
-    ];
+      spokenItem({ label: 'Scale…', icon: 'columns', refusal: fixed, run: () => (this.scaling = target) },
+        { cli: `modelgrid cluster scale ${quoted(target.name)} ${target.replicas}`, method: 'PATCH', path, body: { replicas: target.replicas } }),
+      spokenItem({ label: 'Clear…', icon: 'close', danger: true, refusal: fixed, run: () => void this.#clear(target) },
+        { cli: `modelgrid cluster clear ${quoted(target.name)}`, method: 'DELETE', path }),
+    ]; // prettier-ignore
   }
 
   /** Why the first replica that is not placed waits. */
@@ -71,7 +71,7 @@ export class MgClusterDesired extends MgElement {
       id: 'name',
       label: 'Model',
       main: true,
-      cell: (target) => html`<mg-stack><span>${target.name}</span>${target.name === target.model ? nothing : html`<small>${target.model}</small>`}${this.refused.has(target.name) ? html`<small role="alert">${this.refused.get(target.name)}</small>` : nothing}</mg-stack>`,
+      cell: (target) => html`<mg-stack><span>${target.name}</span>${target.name === target.model ? nothing : html`<small>${target.model}</small>`}${this.#notes.of(target.name)}</mg-stack>`,
       sort: (target) => target.name,
       text: (target) => `${target.name} ${target.model}`,
     },
@@ -89,6 +89,7 @@ export class MgClusterDesired extends MgElement {
     {
       id: 'where',
       label: 'Where',
+      nowrap: true,
       cell: (target) => [target.constraints.node, target.constraints.vendor, ...Object.entries(target.constraints.labels ?? {}).map((pair) => pair.join('=')), target.constraints.pack ? 'packed' : '', target.constraints.exclusive ? 'exclusive' : ''].filter(Boolean).join(', ') || UNKNOWN,
       sort: (target) => target.constraints.node ?? null,
     },

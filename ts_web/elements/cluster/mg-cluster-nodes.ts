@@ -1,7 +1,7 @@
 import { css, html, nothing } from 'lit';
-import { customElement, state as internal } from 'lit/decorators.js';
+import { customElement } from 'lit/decorators.js';
 import { state, type NodeView } from '../../appstate.ts';
-import { copyItems, quoted } from '../../commands.ts';
+import { quoted, spokenItem, type Spoken } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure } from '../../data/failure.ts';
 import '../../kit/badge.ts';
@@ -9,16 +9,16 @@ import '../../kit/copy.ts';
 import { confirm } from '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import { bytes, plural, UNKNOWN } from '../../kit/format.ts';
-import { icon } from '../../kit/icons.ts';
+import { icon, type IconName } from '../../kit/icons.ts';
 import '../../kit/menu.ts';
 import type { MenuItem } from '../../kit/menu.ts';
+import { RowNotes } from '../../kit/row-notes.ts';
 import '../../kit/stack.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
 import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
-import { toast } from '../../kit/toast.ts';
 import { param, setParams } from '../../router.ts';
 import { decidedElsewhere } from './control-plane.ts';
 import { removeNode } from './remove-node.ts';
@@ -34,15 +34,21 @@ function labelsOf(node: NodeView): readonly string[] {
 }
 
 type Verb = 'cordon' | 'drain' | 'activate';
-const DONE: Record<Verb, string> = { cordon: 'takes nothing new', drain: 'is being drained', activate: 'takes deployments again' };
+const DONE: Record<Verb, string> = { cordon: 'Cordoned: it takes nothing new.', drain: 'It is being drained.', activate: 'Active: it takes deployments again.' };
+
+/** `cordon` as a command, and as a call. */
+function spoken(node: NodeView, verb: Verb | 'remove'): Spoken {
+  const cli = `modelgrid cluster ${verb} ${quoted(node.name)}`;
+  const path = `nodes/${encodeURIComponent(node.name)}`;
+  return verb === 'remove' ? { cli, method: 'DELETE', path } : { cli, method: 'POST', path: `${path}/${verb}` };
+}
 
 /** Cluster ▸ Nodes: the machines, what they carry, and whether they take more. */
 @customElement('mg-cluster-nodes')
 export class MgClusterNodes extends MgElement {
   static override styles = [MgElement.styles, css`:host { display: block; }`];
 
-  /** What the daemon refused, by node. */
-  @internal() private refused: ReadonlyMap<string, string> = new Map();
+  readonly #notes = new RowNotes();
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -51,6 +57,13 @@ export class MgClusterNodes extends MgElement {
 
   #placedOn(node: NodeView): number {
     return state.deployments.items.value.filter((one) => one.node === node.name).length;
+  }
+
+  /** How far the draining of a node is. */
+  #drain(node: NodeView): string {
+    const left = this.#placedOn(node);
+    const open = node.connections ? `, ${plural(node.connections, 'connection')} open` : '';
+    return left ? `${plural(left, 'deployment')} still to move${open}` : `Empty: nothing is placed there any more${open}`;
   }
 
   async #act(node: NodeView, verb: Verb): Promise<void> {
@@ -64,36 +77,30 @@ export class MgClusterNodes extends MgElement {
       });
       if (!sure) return;
     }
-    let refusal = '';
     try {
       state.nodes.put(await body(api.POST('/v1/_ui/nodes/{name}/{action}', { params: { path: { name: node.name, action: verb } } })));
-      const undo = verb === 'activate' ? {} : { undo: () => void this.#act(node, 'activate') };
-      toast({ text: `${node.name} ${DONE[verb]}.`, kind: verb === 'activate' ? 'ok' : 'maintenance', ...undo });
+      this.#notes.done(node.name, DONE[verb], verb === 'activate' ? undefined : () => void this.#act(node, 'activate'));
     } catch (error) {
-      refusal = asFailure(error).message;
+      this.#notes.refuse(node.name, asFailure(error).message);
     }
-    this.#report(node, refusal);
   }
 
-  /** Show in the row why something was refused, or that nothing was. */
-  #report(node: NodeView, refusal: string): void {
-    const refused = new Map(this.refused);
-    if (refusal) refused.set(node.name, refusal);
-    else refused.delete(node.name);
-    this.refused = refused;
+  async #remove(node: NodeView): Promise<void> {
+    const refusal = await removeNode(node, this.#placedOn(node));
+    if (refusal) this.#notes.refuse(node.name, refusal);
   }
 
   #actions(node: NodeView): readonly MenuItem[] {
     const elsewhere = decidedElsewhere.value;
     const own = node.name === state.cluster.value?.node ? 'This is the control plane itself.' : '';
     const already = (status: NodeView['status'], words: string): string => elsewhere || (node.status === status ? words : '');
-    const verb: Verb = node.status === 'active' ? 'cordon' : 'activate';
+    const item = (verb: Verb, label: string, icon: IconName, refusal: string): MenuItem =>
+      spokenItem({ label, icon, refusal, run: () => void this.#act(node, verb) }, spoken(node, verb));
     return [
-      { label: 'Cordon', icon: 'pause', refusal: already('cordoned', 'It is cordoned already.'), run: () => void this.#act(node, 'cordon') },
-      { label: 'Drain…', icon: 'logout', refusal: already('draining', 'It is being drained already.'), run: () => void this.#act(node, 'drain') },
-      { label: 'Activate', icon: 'play', refusal: already('active', 'It is active already.'), run: () => void this.#act(node, 'activate') },
-      ...(state.cluster.value?.role === 'standalone' ? [] : [{ label: 'Remove…', icon: 'close' as const, danger: true, refusal: elsewhere || own, run: () => void removeNode(node, this.#placedOn(node)).then((refusal) => this.#report(node, refusal)) }]),
-      ...copyItems({ cli: `modelgrid cluster ${verb} ${quoted(node.name)}`, method: 'POST', path: `nodes/${encodeURIComponent(node.name)}/${verb}` }),
+      item('cordon', 'Cordon', 'pause', already('cordoned', 'It is cordoned already.')),
+      item('drain', 'Drain…', 'logout', already('draining', 'It is being drained already.')),
+      item('activate', 'Activate', 'play', already('active', 'It is active already.')),
+      ...(state.cluster.value?.role === 'standalone' ? [] : [spokenItem({ label: 'Remove…', icon: 'close', danger: true, refusal: elsewhere || own, run: () => void this.#remove(node) }, spoken(node, 'remove'))]),
     ];
   }
 
@@ -106,7 +113,8 @@ export class MgClusterNodes extends MgElement {
         <span>${node.name}</span>
         <span><mg-badge>${node.role}</mg-badge> ${node.simulated ? html`<mg-badge tone="maintenance">simulated</mg-badge> ` : nothing}${labelsOf(node).map((label) => html`<mg-badge>${label}</mg-badge> `)}</span>
         ${node.problem ? html`<small class="problem">${node.problem}</small>` : nothing}
-        ${this.refused.has(node.name) ? html`<small role="alert">${this.refused.get(node.name)}</small>` : nothing}
+        ${node.status === 'draining' ? html`<small>${this.#drain(node)}</small>` : nothing}
+        ${this.#notes.of(node.name)}
       </mg-stack>`,
       sort: (node) => node.name,
       text: (node) => `${node.name} ${node.role} ${labelsOf(node).join(' ')}`,

@@ -1,12 +1,14 @@
 import { css, html, nothing } from 'lit';
 import { customElement, property, state as internal } from 'lit/decorators.js';
 import { state, type TargetView } from '../../appstate.ts';
+import { quoted, type Spoken } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/field.ts';
 import { plural } from '../../kit/format.ts';
+import '../../kit/spoken.ts';
 import { toast } from '../../kit/toast.ts';
 
 /** How many replicas of a target are desired; all else of it stays. Emits `mg-close`. */
@@ -15,7 +17,7 @@ export class MgScaleDialog extends MgElement {
   static override styles = [
     MgElement.styles,
     css`
-      form { display: grid; gap: 14px; }
+      form { display: grid; gap: 14px; margin-bottom: 12px; }
       .alert { padding: 8px 12px; border: 1px solid var(--critical); border-radius: 6px; background: var(--critical-tint); overflow-wrap: anywhere; }
     `,
   ];
@@ -54,6 +56,7 @@ export class MgScaleDialog extends MgElement {
         <mg-field label="Replicas" kind="number" min="0" max="64" autofocus .value=${this.replicas || String(this.target.replicas)} help=${this.#what}
           @mg-input=${(event: CustomEvent<string>) => (this.replicas = event.detail)}></mg-field>
       </form>
+      <mg-spoken .spoken=${{ cli: `modelgrid cluster scale ${quoted(this.target.name)} ${this.#chosen}`, method: 'PATCH', path: `targets/${this.target.name}`, body: { replicas: this.#chosen } } satisfies Spoken}></mg-spoken>
       <button slot="footer" type="button" class="btn" @click=${() => this.emit('mg-close', undefined)}>Cancel</button>
       <button slot="footer" type="button" class="btn primary" ?disabled=${this.#chosen === this.target.replicas} @click=${this.#submit}>Scale</button>
     </mg-dialog>`;

@@ -1,18 +1,22 @@
 import { state, type DeploymentView } from '../../appstate.ts';
-import { copyItems, type Spoken } from '../../commands.ts';
+import { spokenItem, type Spoken } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
 import { confirm } from '../../kit/dialog.ts';
 import { plural } from '../../kit/format.ts';
 import type { MenuItem } from '../../kit/menu.ts';
-import { decidedElsewhere } from '../cluster/control-plane.ts';
+import { RowNotes } from '../../kit/row-notes.ts';
 import { toast } from '../../kit/toast.ts';
+import { decidedElsewhere } from '../cluster/control-plane.ts';
 
 /** What can be done to a deployment: the verbs of `modelgrid container`, and what each would break. */
 
 export type Verb = 'start' | 'stop' | 'restart';
 
-const DONE: Record<Verb, string> = { start: 'starts', stop: 'stops', restart: 'restarts' };
+const DONE: Record<Verb, string> = { start: 'It starts.', stop: 'It stops.', restart: 'It restarts.' };
+
+/** What became of the last action on each deployment: its row and its drawer show it. */
+export const notes = new RowNotes();
 
 const VERBS = { start: 'Start', stop: 'Stop', restart: 'Restart', remove: 'Remove' } as const;
 const DONE_ALL = { start: ['starts', 'start'], stop: ['stops', 'stop'], restart: ['restarts', 'restart'], remove: ['is being removed', 'are being removed'] } as const;
@@ -39,17 +43,15 @@ async function ask(one: DeploymentView, verb: Verb | 'remove'): Promise<Failure 
   }
 }
 
-/** Do `verb` to a deployment and say so; returns the daemon's reason when it refused. */
-export async function act(one: DeploymentView, verb: Verb): Promise<string> {
+/** Do `verb` to a deployment; its row says what became of it. */
+export async function act(one: DeploymentView, verb: Verb): Promise<void> {
   const failure = await ask(one, verb);
-  if (failure) return refused(failure, `${one.id} was not changed`);
-  const undo = verb === 'stop' ? { undo: () => void act(one, 'start') } : {};
-  toast({ text: `${one.id} ${DONE[verb]}.`, kind: 'busy', ...undo });
-  return '';
+  if (failure) notes.refuse(one.id, said(failure));
+  else notes.done(one.id, DONE[verb], verb === 'stop' ? () => void act(one, 'start') : undefined);
 }
 
-/** Do the same to many, after asking where it breaks something; returns what was refused, by deployment. */
-export async function actOnAll(many: readonly DeploymentView[], verb: Verb | 'remove'): Promise<ReadonlyMap<string, string> | null> {
+/** Do the same to many, after asking where it breaks something; returns those that were refused, `null`: nothing was done. */
+export async function actOnAll(many: readonly DeploymentView[], verb: Verb | 'remove'): Promise<ReadonlySet<string> | null> {
   const running = many.filter((one) => one.state === 'running').length;
   if (verb === 'remove' || (verb !== 'start' && running)) {
     const sure = await confirm({
@@ -61,8 +63,15 @@ export async function actOnAll(many: readonly DeploymentView[], verb: Verb | 're
     });
     if (!sure) return null;
   }
-  const answers = await Promise.all(many.map(async (one) => [one.id, (await ask(one, verb))?.message ?? ''] as const));
-  const problems = new Map(answers.filter(([, problem]) => problem));
+  const problems = new Set<string>();
+  await Promise.all(
+    many.map(async (one) => {
+      const failure = await ask(one, verb);
+      if (!failure) return notes.clear(one.id);
+      problems.add(one.id);
+      notes.refuse(one.id, said(failure));
+    }),
+  );
   const done = many.length - problems.size;
   const text = `${plural(done, `deployment ${DONE_ALL[verb][0]}`, `deployments ${DONE_ALL[verb][1]}`)}${problems.size ? `; ${plural(problems.size, 'was', 'were')} refused, and their rows say why` : ''}.`;
   toast({ text, kind: problems.size ? 'warning' : 'busy' });
@@ -70,7 +79,7 @@ export async function actOnAll(many: readonly DeploymentView[], verb: Verb | 're
 }
 
 /** Restart after asking, since a running engine ends its streams. */
-export async function restart(one: DeploymentView): Promise<string> {
+export async function restart(one: DeploymentView): Promise<void> {
   const sure =
     one.state !== 'running' ||
     (await confirm({
@@ -79,46 +88,49 @@ export async function restart(one: DeploymentView): Promise<string> {
       verb: 'Restart',
       danger: false,
     }));
-  return sure ? act(one, 'restart') : '';
+  if (sure) await act(one, 'restart');
 }
 
 /** Remove after the id was typed. */
-export async function remove(one: DeploymentView): Promise<string> {
+export async function remove(one: DeploymentView): Promise<void> {
   const sure = await confirm({
     heading: 'Remove this deployment?',
     text: `${one.id} finishes its requests, stops and goes to the history. Its target wants one replica less.`,
     verb: 'Remove',
     name: one.id,
   });
-  if (!sure) return '';
+  if (!sure) return;
   const failure = await ask(one, 'remove');
-  if (failure) return refused(failure, `${one.id} was not removed`);
-  toast({ text: `${one.id} is being removed.`, kind: 'maintenance' });
-  return '';
+  if (failure) notes.refuse(one.id, said(failure));
+  // Its row is about to go: this stays.
+  else toast({ text: `${one.id} is being removed.`, kind: 'maintenance' });
 }
 
-function refused(failure: Failure, what: string): string {
-  toast({ text: `${what}: ${failure.message} ${failure.fix}`, kind: 'critical' });
-  return failure.message;
-}
+const said = (failure: Failure): string => `${failure.message} ${failure.fix}`.trim();
 
 /** The verb that somebody on call would type for it. */
-function spoken(one: DeploymentView, verb: Verb): Spoken {
-  return { cli: `modelgrid container ${verb} ${one.id}`, method: 'POST', path: `deployments/${one.id}/${verb}` };
+function spoken(one: DeploymentView, verb: Verb | 'remove' | 'logs'): Spoken {
+  const cli = `modelgrid container ${verb} ${one.id}`;
+  if (verb === 'logs') return { cli: `${cli} --follow`, method: 'GET', path: `deployments/${one.id}/logs` };
+  return verb === 'remove' ? { cli, method: 'DELETE', path: `deployments/${one.id}` } : { cli, method: 'POST', path: `deployments/${one.id}/${verb}` };
 }
 
-/** The actions of one row; `report` hears what the daemon refused, to show it there. */
-export function actionsOf(one: DeploymentView, report: (problem: string) => void): readonly MenuItem[] {
+/** The same for many at once, as commands. */
+export function spokenForAll(ids: Iterable<string>, verb: Verb | 'remove'): string {
+  return `modelgrid container ${verb} ${[...ids].join(' ')}`;
+}
+
+/** The actions of one row. */
+export function actionsOf(one: DeploymentView): readonly MenuItem[] {
   const stopped = one.intent === 'stop' || one.state === 'stopped' || one.state === 'failed';
   const leaving = decidedElsewhere.value || (one.intent === 'remove' ? 'It is being removed.' : '');
-  const tell = (work: Promise<string>): void => void work.then(report);
+  const go: MenuItem = stopped
+    ? { label: 'Start', icon: 'play', refusal: leaving, run: () => void act(one, 'start') }
+    : { label: 'Stop', icon: 'pause', refusal: leaving, run: () => void act(one, 'stop') };
   return [
-    { label: 'Logs', icon: 'logs', href: `/deployments/active?open=${encodeURIComponent(one.id)}&tab=logs` },
-    stopped
-      ? { label: 'Start', icon: 'play', refusal: leaving, run: () => tell(act(one, 'start')) }
-      : { label: 'Stop', icon: 'pause', refusal: leaving, run: () => tell(act(one, 'stop')) },
-    { label: 'Restart…', icon: 'refresh', refusal: leaving, run: () => tell(restart(one)) },
-    { label: 'Remove…', icon: 'close', danger: true, refusal: decidedElsewhere.value || removalRefusal(one), run: () => tell(remove(one)) },
-    ...copyItems(spoken(one, stopped ? 'start' : 'restart')),
+    spokenItem({ label: 'Logs', icon: 'logs', href: `/deployments/active?open=${encodeURIComponent(one.id)}&tab=logs` }, spoken(one, 'logs')),
+    spokenItem(go, spoken(one, stopped ? 'start' : 'stop')),
+    spokenItem({ label: 'Restart…', icon: 'refresh', refusal: leaving, run: () => void restart(one) }, spoken(one, 'restart')),
+    spokenItem({ label: 'Remove…', icon: 'close', danger: true, refusal: decidedElsewhere.value || removalRefusal(one), run: () => void remove(one) }, spoken(one, 'remove')),
   ];
 }

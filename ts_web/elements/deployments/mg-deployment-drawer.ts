@@ -10,7 +10,7 @@ import '../../kit/states.ts';
 import '../../kit/status.ts';
 import '../../kit/tabs.ts';
 import { hrefWith, param } from '../../router.ts';
-import { actionsOf } from './actions.ts';
+import { actionsOf, notes } from './actions.ts';
 import './mg-deployment-summary.ts';
 import type { Detail } from './mg-deployment-summary.ts';
 import './mg-timeline.ts';
@@ -28,12 +28,14 @@ export class MgDeploymentDrawer extends MgElement {
     css`
       h2 { font-size: 16px; line-height: 24px; overflow-wrap: anywhere; }
       .why { color: var(--text-2); overflow-wrap: anywhere; }
-      .refused { color: var(--critical); overflow-wrap: anywhere; }
+      small { display: block; font-size: 13px; overflow-wrap: anywhere; }
+      small[role='alert'] { color: var(--critical); }
+      small.done { color: var(--ok); }
+      .undo { border: 0; background: none; color: var(--accent); font: inherit; text-decoration: underline; cursor: pointer; }
     `,
   ];
 
   @property() deployment = '';
-  @property({ attribute: false }) refused = '';
   #detail!: LiveDocument<Detail>;
   #events!: LiveCollection<EventView>;
   #letGo: (() => void)[] = [];
@@ -63,7 +65,6 @@ export class MgDeploymentDrawer extends MgElement {
 
   protected override willUpdate(changed: PropertyValues): void {
     if (changed.has('deployment')) {
-      this.refused = '';
       this.#open();
     }
     // The row is live; the detail is loaded again when the row says that something happened.
@@ -106,10 +107,10 @@ export class MgDeploymentDrawer extends MgElement {
         <h2>${this.deployment}</h2>
         ${row ? html`<mg-status state=${row.state}></mg-status>` : html`<p class="muted">It is no longer active: the <a href=${`/deployments/history?open=${encodeURIComponent(this.deployment)}`}>history</a> has what is left of it.</p>`}
         ${why ? html`<p class="why">${why}</p>` : nothing}
-        ${this.refused ? html`<p class="refused" role="alert">${this.refused}</p>` : nothing}
+        ${notes.of(this.deployment)}
       </div>
       ${row
-        ? html`<mg-menu slot="actions" label="Actions" worded icon="down" .items=${actionsOf(row, (problem) => (this.refused = problem)).slice(1)}></mg-menu>`
+        ? html`<mg-menu slot="actions" label="Actions" worded icon="down" .items=${actionsOf(row).slice(1)}></mg-menu>`
         : nothing}
       <mg-tabs slot="tabs" label="Details" .tabs=${tabs}></mg-tabs>
       ${this.#tab()}

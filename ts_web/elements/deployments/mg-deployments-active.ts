@@ -1,6 +1,7 @@
 import { css, html, nothing, type PropertyValues } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { state, type DeploymentView } from '../../appstate.ts';
+import { copyItem } from '../../commands.ts';
 import '../../kit/badge.ts';
 import '../../kit/copy.ts';
 import { MgElement } from '../../kit/element.ts';
@@ -13,7 +14,8 @@ import '../../kit/table.ts';
 import type { Column } from '../../kit/table.ts';
 import '../../kit/time.ts';
 import { hrefWith, param, setParams } from '../../router.ts';
-import { actionsOf, actOnAll, type Verb } from './actions.ts';
+import { decidedElsewhere } from '../cluster/control-plane.ts';
+import { actionsOf, actOnAll, notes, spokenForAll, type Verb } from './actions.ts';
 import { progressOf } from './progress.ts';
 
 const NEEDS_SOMEBODY: readonly string[] = ['failed', 'restarting', 'pending'];
@@ -26,13 +28,12 @@ export class MgDeploymentsActive extends MgElement {
     css`
       .facets { display: flex; flex-wrap: wrap; gap: 4px; }
       .facets a { padding: 3px 9px; border: 1px solid var(--hairline); border-radius: 999px; color: var(--text-2); font-size: 12px; line-height: 18px; text-decoration: none; white-space: nowrap; }
+      small.refusal { color: var(--text-2); font-size: 12px; }
       .facets a:hover { color: var(--text); background: var(--s2); }
       .facets a[aria-current] { border-color: var(--control); background: var(--s3); color: var(--text); font-weight: 600; }
     `,
   ];
 
-  /** What the daemon refused, by deployment; shown in its row until the next action. */
-  @internal() private refused: ReadonlyMap<string, string> = new Map();
   @internal() private selected: ReadonlySet<string> = new Set();
 
   override connectedCallback(): void {
@@ -45,24 +46,19 @@ export class MgDeploymentsActive extends MgElement {
     if (param('open')) void import('./mg-deployment-drawer.ts');
   }
 
-  #report(id: string, problem: string): void {
-    const next = new Map(this.refused);
-    if (problem) next.set(id, problem);
-    else next.delete(id);
-    this.refused = next;
-  }
-
   async #bulk(verb: Verb | 'remove'): Promise<void> {
     const problems = await actOnAll(state.deployments.items.value.filter((one) => this.selected.has(one.id)), verb);
-    if (!problems) return;
-    this.refused = problems;
-    this.selected = new Set(problems.keys());
+    if (problems) this.selected = problems;
   }
 
   #buttons(): unknown {
+    const refusal = decidedElsewhere.value;
     const button = (verb: Verb | 'remove', label: string, kind = ''): unknown =>
-      html`<button type="button" slot="bulk" class="btn ${kind}" @click=${() => void this.#bulk(verb)}>${label}</button>`;
-    return html`${button('start', 'Start')}${button('stop', 'Stop')}${button('restart', 'Restart')}${button('remove', 'Remove…', 'danger')}`;
+      html`<button type="button" slot="bulk" class="btn ${kind}" ?disabled=${refusal !== ''} title=${refusal || nothing} @click=${() => void this.#bulk(verb)}>${label}</button>`;
+    const copies = (['start', 'stop', 'restart', 'remove'] as const).map((verb) => copyItem(`Copy the command: ${verb}`, spokenForAll(this.selected, verb)));
+    return html`${button('start', 'Start')}${button('stop', 'Stop')}${button('restart', 'Restart')}${button('remove', 'Remove…', 'danger')}
+      <mg-menu slot="bulk" icon="terminal" label="The same as a command" .items=${copies}></mg-menu>
+      ${refusal ? html`<small slot="bulk" class="refusal">${refusal}</small>` : nothing}`;
   }
 
   readonly #columns: readonly Column<DeploymentView>[] = [
@@ -70,8 +66,14 @@ export class MgDeploymentsActive extends MgElement {
       id: 'id',
       label: 'Deployment',
       main: true,
-      cell: (one) => html`<a href=${hrefWith({ open: one.id, tab: null, line: null })}>${one.id}</a>${one.simulated ? html` <mg-badge>simulated</mg-badge>` : nothing}`,
+      cell: (one) => html`<mg-stack>
+        <a href=${hrefWith({ open: one.id, tab: null, line: null })}>${one.id}</a>
+        ${one.engine_id || one.simulated
+          ? html`<span class="engine">${one.engine_id ? html`<mg-id .value=${one.engine_id} short="12" label="container id"></mg-id>` : nothing}${one.simulated ? html`<mg-badge>simulated</mg-badge>` : nothing}</span>`
+          : nothing}
+      </mg-stack>`,
       sort: (one) => one.id,
+      text: (one) => `${one.id} ${one.engine_id ?? ''}`,
     },
     {
       id: 'state',
@@ -81,7 +83,7 @@ export class MgDeploymentsActive extends MgElement {
         return html`<mg-stack>
           <mg-status state=${one.state}></mg-status>
           ${why ? html`<small>${why}</small>` : nothing}
-          ${this.refused.has(one.id) ? html`<small role="alert">${this.refused.get(one.id)}</small>` : nothing}
+          ${notes.of(one.id)}
         </mg-stack>`;
       },
       sort: (one) => one.state,
@@ -91,18 +93,11 @@ export class MgDeploymentsActive extends MgElement {
     {
       id: 'where',
       label: 'GPUs',
-      cell: (one) => (one.node ? html`${one.node} <span class="muted">· ${one.gpus.join(', ') || 'CPU'}</span>` : UNKNOWN),
+      cell: (one) => (one.node ? html`<mg-stack><span>${one.node}</span><small>${one.gpus.join(', ') || 'CPU'}</small></mg-stack>` : UNKNOWN),
       sort: (one) => (one.node ? `${one.node} ${one.gpus.join(' ')}` : null),
     },
     { id: 'origin', label: 'Origin', cell: (one) => html`<mg-badge>${one.origin}</mg-badge>`, sort: (one) => one.origin, optional: true },
     { id: 'runtime', label: 'Runtime', cell: (one) => one.runtime, sort: (one) => one.runtime, optional: true },
-    {
-      id: 'engine',
-      label: 'Container',
-      cell: (one) => (one.engine_id ? html`<mg-id .value=${one.engine_id} short="12" label="engine id"></mg-id>` : UNKNOWN),
-      sort: (one) => one.engine_id,
-      optional: true,
-    },
     { id: 'port', label: 'Port', numeric: true, cell: (one) => one.port ?? UNKNOWN, sort: (one) => one.port },
     { id: 'rate', label: 'Requests/s', numeric: true, nowrap: true, cell: (one) => number(one.requests_per_second), sort: (one) => one.requests_per_second },
     { id: 'errors', label: 'Errors', numeric: true, nowrap: true, cell: (one) => ratio(one.error_ratio), sort: (one) => one.error_ratio },
@@ -114,7 +109,7 @@ export class MgDeploymentsActive extends MgElement {
       cell: (one) => (one.ready_at && one.state === 'running' ? html`<mg-time mode="for" .at=${one.ready_at}></mg-time>` : UNKNOWN),
       sort: (one) => (one.state === 'running' ? -(one.ready_at ?? 0) : null),
     },
-    { id: 'actions', label: '', actions: true, cell: (one) => html`<mg-menu label=${`Actions for ${one.id}`} .items=${actionsOf(one, (problem) => this.#report(one.id, problem))}></mg-menu>` },
+    { id: 'actions', label: '', actions: true, cell: (one) => html`<mg-menu label=${`Actions for ${one.id}`} .items=${actionsOf(one)}></mg-menu>` },
   ];
 
   #facets(all: readonly DeploymentView[]): unknown {

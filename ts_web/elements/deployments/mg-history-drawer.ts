@@ -10,6 +10,7 @@ import '../../kit/states.ts';
 import '../../kit/status.ts';
 import '../../kit/tabs.ts';
 import '../../kit/time.ts';
+import { icon } from '../../kit/icons.ts';
 import { hrefWith, param } from '../../router.ts';
 import './mg-timeline.ts';
 import type { EventView } from './mg-timeline.ts';
@@ -84,6 +85,9 @@ export class MgHistoryDrawer extends MgElement {
               <p class="muted">${record.model}${record.node ? ` on ${record.node}` : ''}</p>`
           : nothing}
       </div>
+      ${record && record.origin !== 'config'
+        ? html`<a slot="actions" class="btn" title="Deploy it again with these settings" href=${`/models/catalog?deploy=${encodeURIComponent(record.model)}&again=${encodeURIComponent(record.id)}`}>${icon('refresh')} Deploy again</a>`
+        : nothing}
       <mg-tabs slot="tabs" label="Details" .tabs=${tabs}></mg-tabs>
       ${events
         ? html`<mg-state .source=${this.#events}><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`

@@ -1,7 +1,7 @@
 import { css, html, type PropertyValues } from 'lit';
 import { customElement } from 'lit/decorators.js';
 import { LogFeed } from '../../data/log-feed.ts';
-import { exportOf } from '../../data/log-wish.ts';
+import { exportOf, spokenLog } from '../../data/log-wish.ts';
 import { daemonTime } from '../../kit/clock.ts';
 import { MgElement } from '../../kit/element.ts';
 import { lineAt } from '../../kit/log/rows.ts';
@@ -81,7 +81,7 @@ export class MgLogs extends MgElement {
     return html`<h1 class="visually-hidden">Logs</h1>
       <mg-log-filters .sources=${sources}></mg-log-filters>
       <mg-state fill .source=${feed} rows="12">
-        <mg-log label="Log" .source=${feed} ?named=${!one} exported=${exportOf(feed.wish)} .narrowed=${onlyThese}></mg-log>
+        <mg-log label="Log" .source=${feed} ?named=${!one} exported=${exportOf(feed.wish)} spoken=${spokenLog(feed.wish)} .narrowed=${onlyThese}></mg-log>
       </mg-state>`;
   }
 }

@@ -1,5 +1,5 @@
 import type { GpuView, Schemas } from '../../appstate.ts';
-import { bytes, plural } from '../../kit/format.ts';
+import { bytes } from '../../kit/format.ts';
 import type { Kind } from '../../kit/status.ts';
 
 export type CatalogView = Schemas['CatalogView'];
@@ -23,6 +23,6 @@ export function fitOf(entry: CatalogView, gpus: readonly GpuView[]): Fit {
   const most = (has: (view: GpuView) => boolean): number => Math.max(...nodes.map((own) => own.filter(has).length));
   if (most(({ gpu }) => gpu.vram_free_bytes >= need) >= wanted) return { kind: 'ok', word: 'fits now' };
   if (most(({ gpu }) => gpu.vram_total_bytes >= need) >= wanted) return { kind: 'warning', word: 'no room now' };
-  const size = wanted > 1 ? `${plural(wanted, 'GPU')} × ${bytes(need)}` : bytes(need);
+  const size = wanted > 1 ? `${wanted} × ${bytes(need)}` : bytes(need);
   return { kind: 'idle', word: `needs ${size}` };
 }

@@ -1,18 +1,17 @@
 import { css, html, nothing, type PropertyValues } from 'lit';
 import { customElement, property, state as internal } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
-import { curl } from '../../commands.ts';
 import { api, body, type Schemas } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
-import '../../kit/copy.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/field.ts';
 import { count } from '../../kit/format.ts';
+import '../../kit/spoken.ts';
 import { toast } from '../../kit/toast.ts';
 import '../deployments/mg-decision.ts';
 import type { CatalogView } from './fit.ts';
-import { labelsProblem, spokenWish, UNTYPED, wishOf, type Typed } from './wish.ts';
+import { emptyNames, keptOf, labelsProblem, spokenWish, typedOf, UNTYPED, wishOf, type Kept, type Typed } from './wish.ts';
 
 /** Typing settles before the preview asks the daemon. */
 const SETTLE_MS = 250;
@@ -37,14 +36,16 @@ export class MgDeployDialog extends MgElement {
       .preview h3 { font-size: 13px; line-height: 20px; }
       .alert { padding: 8px 12px; border: 1px solid var(--critical); border-radius: 6px; background: var(--critical-tint); overflow-wrap: anywhere; }
       .advanced { display: grid; gap: 12px; padding-top: 8px; }
-      .preview + details { margin-top: 12px; }
+      mg-spoken { margin-top: 12px; }
       details summary { padding: 2px 0; color: var(--text-2); cursor: pointer; }
-      details mg-command { margin-top: 8px; }
     `,
   ];
 
   @property({ attribute: false }) entry!: CatalogView;
+  /** The id of a deployment that ended, whose settings are taken over. */
+  @property() again = '';
   @internal() private typed: Typed = UNTYPED;
+  @internal() private kept: Partial<Kept> = {};
   @internal() private busy = false;
   @internal() private failure: Failure | null = null;
   @internal() private decisions: readonly Schemas['Decision'][] | null = null;
@@ -59,7 +60,20 @@ export class MgDeployDialog extends MgElement {
   }
 
   protected override firstUpdated(): void {
-    void this.#preview();
+    if (this.again) void this.#takeOver();
+    else void this.#preview();
+  }
+
+  /** Begin with the settings of a deployment that ended. */
+  async #takeOver(): Promise<void> {
+    try {
+      const { spec } = await body(api.GET('/v1/_ui/history/{deployment}', { params: { path: { deployment: this.again } } }));
+      if (!spec) return;
+      this.kept = keptOf(spec);
+      this.typed = typedOf(spec);
+    } catch (error) {
+      this.failure = asFailure(error);
+    }
   }
 
   protected override updated(changed: PropertyValues): void {
@@ -71,7 +85,7 @@ export class MgDeployDialog extends MgElement {
   async #preview(): Promise<void> {
     const turn = ++this.#turn;
     try {
-      const answer = await body(api.POST('/v1/_ui/targets/preview', { body: { ...wishOf(this.typed), model: this.entry.id } }));
+      const answer = await body(api.POST('/v1/_ui/targets/preview', { body: { ...wishOf(this.typed, this.kept), model: this.entry.id } }));
       if (turn !== this.#turn) return;
       this.decisions = answer.decisions;
       this.objection = null;
@@ -87,7 +101,7 @@ export class MgDeployDialog extends MgElement {
     this.busy = true;
     this.failure = null;
     try {
-      const target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path: { model: this.entry.id } }, body: wishOf(this.typed) }));
+      const target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path: { model: this.entry.id } }, body: wishOf(this.typed, this.kept) }));
       state.targets.put(target);
       for (const one of target.deployments) state.deployments.put(one);
       const newest = target.deployments.at(-1);
@@ -116,6 +130,7 @@ export class MgDeployDialog extends MgElement {
     const type = (name: keyof Typed) => (event: CustomEvent<string>) => (this.typed = { ...typed, [name]: event.detail });
     return html`<form @submit=${this.#submit}>
       ${this.failure ? html`<p class="alert" role="alert">${this.failure.message} ${this.failure.fix}</p>` : nothing}
+      ${this.again && Object.keys(this.kept).length ? html`<p class="muted">As ${this.again} was run: <code class="mono">${Object.entries(this.kept).map(([name, value]) => `${name}: ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`).join(' · ')}</code></p>` : nothing}
       <div class="row">
         <mg-field label="Node" kind="select" .options=${[{ value: '', label: 'auto' }, ...nodes.map((node) => ({ value: node.name, label: node.name }))]} .value=${typed.node} @mg-input=${type('node')}></mg-field>
         <mg-field label="Replicas" kind="number" min="1" max="64" .value=${typed.replicas} @mg-input=${type('replicas')}></mg-field>
@@ -123,10 +138,14 @@ export class MgDeployDialog extends MgElement {
       </div>
       <mg-field label="Environment" optional kind="textarea" placeholder=${this.entry.gated ? 'HF_TOKEN=hf_…' : 'NAME=value'}
         help=${this.entry.gated ? 'This model is gated: its repository asks for HF_TOKEN. Values are sealed and never shown again.' : 'One NAME=value per line. Values are sealed and never shown again.'}
-        .value=${typed.env} @mg-input=${type('env')}></mg-field>
+        error=${emptyNames(typed.env).length ? `Type the value of ${emptyNames(typed.env).join(', ')}.` : ''} .value=${typed.env} @mg-input=${type('env')}></mg-field>
       <details>
-        <summary>Advanced: which nodes, and how instances are spread</summary>
+        <summary>Advanced: GPUs, which nodes, and how instances are spread</summary>
         <div class="advanced">
+          <div class="row">
+            <mg-field label="GPUs" optional kind="number" min="0" max="64" placeholder=${String(this.entry.default_gpus)} help="Of each instance; 0 runs it on the CPU." .value=${typed.gpus} @mg-input=${type('gpus')}></mg-field>
+            <mg-field label="Concurrency" optional kind="number" min="1" help="Sequences of full length that the KV cache must hold." .value=${typed.concurrency} @mg-input=${type('concurrency')}></mg-field>
+          </div>
           <div class="row">
             <mg-field label="Vendor" kind="select" .options=${VENDORS} .value=${typed.vendor} @mg-input=${type('vendor')}></mg-field>
             <mg-field label="Labels" optional placeholder="zone=a, rack=3" help="Only on nodes that have all of these." error=${labelsProblem(typed.labels)} .value=${typed.labels} @mg-input=${type('labels')}></mg-field>
@@ -139,14 +158,11 @@ export class MgDeployDialog extends MgElement {
   }
 
   protected override render(): unknown {
-    const spoken = spokenWish(this.entry.id, this.typed);
+    const spoken = spokenWish(this.entry.id, this.typed, this.kept);
     return html`<mg-dialog open heading=${`Deploy ${this.entry.id}`} @mg-close=${(event: Event) => (event.stopPropagation(), this.emit('mg-close', undefined))}>
       ${this.#form()}
       <section class="preview" aria-label="Where it would land" aria-live="polite">${this.#landing()}</section>
-      <details><summary>As a command</summary>
-        <mg-command text=${spoken.cli}></mg-command>
-        <mg-command label="call" text=${curl(spoken)}></mg-command>
-      </details>
+      <mg-spoken .spoken=${spoken}></mg-spoken>
       <button slot="footer" type="button" class="btn" @click=${() => this.emit('mg-close', undefined)}>Cancel</button>
       <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.objection !== null || labelsProblem(this.typed.labels) !== ''} @click=${this.#submit}>${this.busy ? 'Deploying …' : 'Deploy'}</button>
     </mg-dialog>`;

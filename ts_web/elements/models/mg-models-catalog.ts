@@ -1,6 +1,7 @@
 import { css, html, nothing } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
+import { copiedAs, type Spoken } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure } from '../../data/failure.ts';
 import '../../kit/badge.ts';
@@ -8,6 +9,7 @@ import '../../kit/copy.ts';
 import { MgElement } from '../../kit/element.ts';
 import { bytes, count, number, plural } from '../../kit/format.ts';
 import { icon } from '../../kit/icons.ts';
+import '../../kit/menu.ts';
 import '../../kit/stack.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
@@ -18,6 +20,7 @@ import { param, setParams } from '../../router.ts';
 import { decidedElsewhere } from '../cluster/control-plane.ts';
 import { fitOf, type CatalogView } from './fit.ts';
 
+const REFRESH: Spoken = { cli: 'modelgrid model refresh', method: 'POST', path: 'catalog/refresh' };
 const GIB = 1024 ** 3;
 const SIZES = ['8', '16', '24', '48', '80', '141'];
 
@@ -28,8 +31,8 @@ export class MgModelsCatalog extends MgElement {
     MgElement.styles,
     css`
       :host { display: block; }
-      .filters { display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
-      select { width: auto; min-height: 28px; padding: 2px 8px; font-size: 13px; }
+      .filters { min-width: 0; display: flex; flex-wrap: wrap; align-items: center; gap: 8px; }
+      select { width: auto; max-width: min(240px, 100%); text-overflow: ellipsis; min-height: 28px; padding: 2px 8px; font-size: 13px; }
       .note { margin-bottom: 12px; padding: 8px 14px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); color: var(--text-2); overflow-wrap: anywhere; }
     `,
   ];
@@ -67,7 +70,7 @@ export class MgModelsCatalog extends MgElement {
       text: (entry) => [entry.id, ...entry.aliases].join(' '),
     },
     { id: 'for', label: 'For', cell: (entry) => entry.capabilities.join(', '), sort: (entry) => entry.capabilities.join(' ') },
-    { id: 'parameters', label: 'Parameters', numeric: true, nowrap: true, cell: (entry) => `${number(entry.parameters / 1e9)} B`, sort: (entry) => entry.parameters },
+    { id: 'parameters', label: 'Parameters', numeric: true, nowrap: true, cell: (entry) => (entry.parameters < 1e9 ? `${number(entry.parameters / 1e6)} M` : `${number(entry.parameters / 1e9)} B`), sort: (entry) => entry.parameters },
     { id: 'context', label: 'Context', numeric: true, cell: (entry) => count(entry.context), sort: (entry) => entry.context, optional: true },
     {
       id: 'vram',
@@ -96,7 +99,7 @@ export class MgModelsCatalog extends MgElement {
       cell: (entry) =>
         entry.deployed
           ? html`<a class="btn ghost" href=${`/cluster/desired?q=${encodeURIComponent(entry.id)}`}>Desired</a>`
-          : html`<button type="button" class="btn" aria-label=${`Deploy ${entry.id}`} title=${decidedElsewhere.value || nothing} ?disabled=${decidedElsewhere.value !== ''} @click=${() => setParams({ deploy: entry.id })}>Deploy</button>`,
+          : html`<button type="button" class="btn" aria-label=${`Deploy ${entry.id}`} title=${decidedElsewhere.value || nothing} ?disabled=${decidedElsewhere.value !== ''} @click=${() => setParams({ deploy: entry.id, again: null })}>Deploy</button>`,
     },
   ];
 
@@ -123,16 +126,17 @@ export class MgModelsCatalog extends MgElement {
     const chosen = all.find((entry) => entry.id === param('deploy'));
     return html`<h1 class="visually-hidden">Model catalog</h1>
       <mg-state .source=${state.catalog} rows="8">
-        ${list?.notes.map((note) => html`<p class="note" role="status">${note}</p>`)}
+        ${list?.notes.map((note) => html`<p class="note clamp" role="status">${note}</p>`)}
         <mg-table name="catalog" label="models" sort="vram" .columns=${this.#columns} .rows=${rows} .rowKey=${(entry: CatalogView) => entry.id}>
           <div class="filters" slot="filters">
             ${this.#select('capability', 'Capability', named(all.flatMap((entry) => entry.capabilities)))}
             ${this.#select('vram', 'VRAM', SIZES.map((size) => [size, `≤ ${size} GiB`] as const))}
             ${this.#select('source', 'Source', named(all.map((entry) => entry.source)))}
+            <mg-menu icon="terminal" label="Refresh as a command" .items=${copiedAs('Refresh', REFRESH)}></mg-menu>
             <button type="button" class="btn" ?disabled=${this.refreshing} @click=${() => void this.#refresh()}>${icon('refresh')} ${this.refreshing ? 'Refreshing …' : 'Refresh'}</button>
           </div>
         </mg-table>
       </mg-state>
-      ${chosen ? html`<mg-deploy-dialog .entry=${chosen} @mg-close=${() => setParams({ deploy: null }, { replace: true })}></mg-deploy-dialog>` : nothing}`;
+      ${chosen ? html`<mg-deploy-dialog .entry=${chosen} again=${param('again')} @mg-close=${() => setParams({ deploy: null, again: null }, { replace: true })}></mg-deploy-dialog>` : nothing}`;
   }
 }

@@ -8,6 +8,8 @@ export interface Typed {
   readonly node: string;
   readonly replicas: string;
   readonly context: string;
+  readonly gpus: string;
+  readonly concurrency: string;
   readonly env: string;
   readonly vendor: string;
   readonly labels: string;
@@ -15,7 +17,45 @@ export interface Typed {
   readonly exclusive: string;
 }
 
-export const UNTYPED: Typed = { node: '', replicas: '1', context: '', env: '', vendor: '', labels: '', pack: '', exclusive: '' };
+export const UNTYPED: Typed = { node: '', replicas: '1', context: '', gpus: '', concurrency: '', env: '', vendor: '', labels: '', pack: '', exclusive: '' };
+
+type Spec = Schemas['EngineSpec'];
+
+/** What has no field in the dialog; of a deployment that is made again it is taken over as it was. */
+export type Kept = Pick<TargetBody, 'args' | 'image' | 'runtime' | 'mounts' | 'trust_remote_code'>;
+
+/** The settings of a deployment as they would be typed. The values of its environment are not known any more. */
+export function typedOf(spec: Spec): Typed {
+  const env = Object.keys(spec.env ?? {}).map((name) => `${name}=`);
+  const text = (value: number | null | undefined): string => (value == null ? '' : String(value));
+  return { ...UNTYPED, context: text(spec.context), gpus: text(spec.gpu_count), concurrency: text(spec.concurrency), env: env.join('\n') };
+}
+
+/** What of them has no field; without what is at its default. */
+export function keptOf(spec: Spec): Partial<Kept> {
+  return {
+    ...(spec.args?.length ? { args: spec.args } : {}),
+    ...(spec.image ? { image: spec.image } : {}),
+    ...(spec.runtime ? { runtime: spec.runtime } : {}),
+    ...(spec.mounts?.length ? { mounts: spec.mounts } : {}),
+    ...(spec.trust_remote_code ? { trust_remote_code: true } : {}),
+  };
+}
+
+/** The same as flags of `modelgrid run`. */
+function flagsOf(kept: Partial<Kept>): string {
+  return [
+    ...(kept.args ?? []).map((arg) => ` --arg=${quoted(arg)}`),
+    kept.image ? ` --image ${quoted(kept.image)}` : '',
+    ...(kept.mounts ?? []).map((mount) => ` --mount ${quoted(`${mount.source}:${mount.target}${mount.read_only === false ? ':rw' : ''}`)}`),
+    kept.trust_remote_code ? ' --trust-remote-code' : '',
+  ].join('');
+}
+
+/** Names that an environment has without a value: they have to be typed again. */
+export function emptyNames(env: string): readonly string[] {
+  return Object.entries(pairs(env.split('\n'))).flatMap(([name, value]) => (value === '' ? [name] : []));
+}
 
 const words = (text: string): readonly string[] => text.split(/[\s,]+/).filter(Boolean);
 
@@ -31,22 +71,24 @@ export function labelsProblem(text: string): string {
 }
 
 /** What the daemon is asked for. What was not typed is left out, so that its default is taken. */
-export function wishOf(typed: Typed): TargetBody {
-  const wish: Partial<TargetBody> = { replicas: Number(typed.replicas) || 0 };
+export function wishOf(typed: Typed, kept: Partial<Kept> = {}): TargetBody {
+  const wish: Partial<TargetBody> = { ...kept, replicas: Number(typed.replicas) || 0 };
   if (typed.node) wish.node = typed.node;
   if (typed.vendor) wish.vendor = typed.vendor as NonNullable<TargetBody['vendor']>;
   if (typed.labels.trim()) wish.labels = pairs(words(typed.labels));
   if (typed.pack === 'true') wish.pack = true;
   if (typed.exclusive === 'true') wish.exclusive = true;
   if (typed.context) wish.context = Number(typed.context);
+  if (typed.gpus) wish.gpu_count = Number(typed.gpus);
+  if (typed.concurrency) wish.concurrency = Number(typed.concurrency);
   const env = pairs(typed.env.split('\n'));
   if (Object.keys(env).length) wish.env = env;
   return wish as TargetBody;
 }
 
 /** The same as a command; values of the environment are not shown. */
-export function spokenWish(model: string, typed: Typed): Spoken {
-  const wish = wishOf(typed);
+export function spokenWish(model: string, typed: Typed, kept: Partial<Kept> = {}): Spoken {
+  const wish = wishOf(typed, kept);
   const names = Object.keys(wish.env ?? {});
   const flags = [
     wish.node ? ` --node ${quoted(wish.node)}` : '',
@@ -56,7 +98,10 @@ export function spokenWish(model: string, typed: Typed): Spoken {
     wish.exclusive ? ' --exclusive' : '',
     typed.replicas !== '1' ? ` --replicas ${typed.replicas}` : '',
     wish.context ? ` --context ${wish.context}` : '',
+    wish.gpu_count != null ? ` --gpus ${wish.gpu_count}` : '',
+    wish.concurrency ? ` --concurrency ${wish.concurrency}` : '',
     ...names.map((name) => ` --env ${quoted(name)}`),
+    flagsOf(kept),
   ].join('');
   const env = names.length ? { env: Object.fromEntries(names.map((name) => [name, `$${name}`])) } : {};
   return { cli: `modelgrid run ${quoted(model)}${flags}`, method: 'PUT', path: `targets/${model}`, body: { ...wish, ...env } };

@@ -1,9 +1,12 @@
 import { css, html, nothing } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
+import { quoted, type Spoken } from '../../commands.ts';
 import type { Schemas } from '../../data/client.ts';
 import '../../kit/badge.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
+import '../../kit/spoken.ts';
+import { patchOf } from './setting.ts';
 
 /** What would change, before it does. Emits `mg-save` or `mg-close`. */
 @customElement('mg-settings-diff')
@@ -16,6 +19,7 @@ export class MgSettingsDiff extends MgElement {
       li:first-child { border-top: 0; }
       pre { margin: 4px 0 0; padding: 3px 8px; border-radius: 4px; font: 12px/17px var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
       del, ins { text-decoration: none; }
+      mg-spoken { margin-top: 12px; }
       .before { background: var(--critical-tint); }
       .after { background: var(--ok-tint); }
     `,
@@ -26,6 +30,13 @@ export class MgSettingsDiff extends MgElement {
 
   #text(value: unknown): string {
     return value === null || value === undefined ? 'not set' : typeof value === 'string' ? value : JSON.stringify(value);
+  }
+
+  /** Secrets are not among what the daemon says of a change: they stand there as it shows them. */
+  get #spoken(): Spoken {
+    const set = (change: Schemas['ConfigChange']): string => `modelgrid config set ${change.path} ${quoted(typeof change.after === 'string' ? change.after : JSON.stringify(change.after ?? null))}`;
+    const patch = patchOf(new Map(this.diff.map((change) => [change.path, change.after ?? null])));
+    return { cli: this.diff.map(set).join(' && \\\n'), method: 'PATCH', path: 'config', body: patch };
   }
 
   protected override render(): unknown {
@@ -40,6 +51,7 @@ export class MgSettingsDiff extends MgElement {
           </li>`,
         )}
       </ul>
+      ${this.diff.length ? html`<mg-spoken .spoken=${this.#spoken}></mg-spoken>` : nothing}
       <button slot="footer" type="button" class="btn" @click=${() => this.emit('mg-close', undefined)}>Cancel</button>
       <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.diff.length === 0} @click=${() => this.emit('mg-save', undefined)}>${this.busy ? 'Saving …' : 'Save'}</button>
     </mg-dialog>`;

@@ -38,7 +38,12 @@ export function settingOf(root: Schema, key: string): Setting {
   const nullable = choices.some((choice) => choice.type === 'null');
   const rest = choices.filter((choice) => choice.type !== 'null');
   const [only] = rest;
-  return { key, nullable, help: (schema.description ?? '').replace(/\bnull\b/i, (word) => (word === 'Null' ? 'Empty' : 'empty')), options: only?.enum ?? (only?.const ? [only.const] : []), kind: kindOf(key, rest) };
+  return { key, nullable, help: inWords(schema.description ?? ''), options: only?.enum ?? (only?.const ? [only.const] : []), kind: kindOf(key, rest) };
+}
+
+/** What a description of the file says of a form: a field that is empty is `null`. */
+function inWords(text: string): string {
+  return text.replace(/\bempty or null\b/i, 'empty').replace(/\bnull\b/gi, (word) => (word === 'Null' ? 'Empty' : 'empty'));
 }
 
 function kindOf(key: string, choices: readonly Schema[]): SettingKind {

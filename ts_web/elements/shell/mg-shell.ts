@@ -7,6 +7,7 @@ import { deepActive } from '../../kit/drawer.ts';
 import { MgElement } from '../../kit/element.ts';
 import { count } from '../../kit/format.ts';
 import { icon } from '../../kit/icons.ts';
+import '../../kit/table.ts'; // nearly every view has one
 import type { MgTable } from '../../kit/table.ts';
 import '../../kit/tabs.ts';
 import { path, view } from '../../router.ts';

@@ -1,6 +1,7 @@
 import { html, nothing, type PropertyValues } from 'lit';
 import { customElement, property, query, state } from 'lit/decorators.js';
 import { live } from 'lit/directives/live.js';
+import { copyItem } from '../../commands.ts';
 import { param, setParams } from '../../router.ts';
 import { enabled, takesText } from '../../shortcuts.ts';
 import { announce } from '../announce.ts';
@@ -31,6 +32,8 @@ export class MgLog extends MgElement {
   @property({ type: Boolean }) ended = false;
   /** Where all that match can be had as a file; empty where there is no more than what is here. */
   @property() exported = '';
+  /** The same on the command line; empty where there is none. */
+  @property() spoken = '';
   /** The address of the log with only those lines that a text is found in. */
   @property({ attribute: false }) narrowed: ((pattern: string, expression: boolean) => string) | undefined;
   @state() private wrap = remembered<boolean>('log-wrap') ?? matchMedia('(max-width: 760px)').matches;
@@ -112,6 +115,7 @@ export class MgLog extends MgElement {
       { label: `What is here, as NDJSON (${plural(this.source.lines.length, 'line')})`, icon: 'download', run: () => this.#save('ndjson') },
       { label: 'What is here, as text', icon: 'download', run: () => this.#save('text') },
       ...(this.exported ? [{ label: 'All that the daemon has of it, as NDJSON', icon: 'download' as const, href: this.exported }] : []),
+      ...(this.spoken ? [copyItem('Copy as command', this.spoken)] : []),
     ];
   }
 
