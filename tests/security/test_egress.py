@@ -1,12 +1,19 @@
-"""Addresses that somebody gives lead to no place that keeps secrets: a canary listens there, and nobody comes."""
+"""S20: addresses that somebody gives lead to no place that keeps secrets: a canary listens there, and nobody comes."""
 
 import asyncio
+import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+from gateway_kit import Upstream, answers, gateway
 
 from modelgrid.adapters.catalog_http import HttpCatalogSource
 from modelgrid.adapters.clock_system import SystemClock
@@ -15,7 +22,9 @@ from modelgrid.adapters.runtime_external.runtime import ExternalRuntime
 from modelgrid.domain.engine import EngineRef, EngineState
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.routing import Replica
 from modelgrid.domain.target import RuntimeKind
+from modelgrid.gateway.egress import connect
 from modelgrid.services.readiness import ReadinessProbe
 
 METADATA = (
@@ -135,3 +144,61 @@ async def test_engines_elsewhere_are_asked_through_the_same_door() -> None:
     finally:
         await runtime.close()
         await probe.close()
+
+
+# --- the gateways
+
+
+def leads_to(monkeypatch: pytest.MonkeyPatch, *answers: Sequence[str]) -> Resolver:
+    """Have the loop's own resolver give these answers, as the gateway asks it."""
+    resolver = Resolver(*answers)
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        found = await resolver(host, port)
+        families = (socket.AF_INET6 if ":" in address else socket.AF_INET for address in found)
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (where, port)) for family, where in zip(families, found, strict=True)
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    return resolver
+
+
+@pytest.mark.parametrize("address", METADATA)
+async def test_a_gateway_judges_where_a_name_leads(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    async with canary() as here:
+        leads_to(monkeypatch, ["127.0.0.1", address])
+        with pytest.raises(OSError, match="where nothing is asked for"):
+            await connect(loop, "engine.example.com", here.port, asyncio.Protocol)
+        with pytest.raises(OSError, match="where nothing is asked for"):
+            await connect(loop, address, here.port, asyncio.Protocol)
+    assert here.hits == []
+
+
+async def test_a_gateway_uses_the_address_that_it_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, opened = asyncio.get_running_loop(), asyncio.Event()
+
+    class Client(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            opened.set()
+            cast("asyncio.Transport", transport).write(b"GET / HTTP/1.1\r\n\r\n")
+
+    async with canary() as here:
+        resolver = leads_to(monkeypatch, ["127.0.0.2", "127.0.0.1"], ["169.254.169.254"])
+        await connect(loop, "engine.example.com", here.port, Client)
+        assert opened.is_set()
+        assert resolver.asked == 1
+        with pytest.raises(OSError, match="leads to 169"):
+            await connect(loop, "engine.example.com", here.port, Client)
+
+
+async def test_a_gateway_gives_a_request_to_no_forbidden_address(tmp_path: Path) -> None:
+    """Linux takes 0.0.0.0 for this machine: what listens there would be reached."""
+    async with Upstream(answers) as here:
+        astray = Replica(id="astray", host="0.0.0.0", port=here.replica().port)
+        async with gateway(tmp_path, astray) as grid:
+            refused = await grid.chat()
+            assert refused.status in {502, 503}
+            print(f"S20: {len(here.seen)} requests reached the canary; the client got {refused.status}")
+        assert here.seen == []

@@ -9,7 +9,8 @@ from modelgrid.config.change import changes, keep_secrets, merge, resolved, with
 from modelgrid.config.file import parse_config
 from modelgrid.config.keys import APPLIES, LIVE_KEYS, model_keys, value_at
 from modelgrid.config.model import REDACTED, Config, redacted
-from modelgrid.config.urls import check_catalog_url, check_url, forbidden_address
+from modelgrid.config.urls import check_catalog_url, check_url
+from modelgrid.decide.addresses import forbidden_address
 from modelgrid.domain.errors import InvalidConfig
 
 

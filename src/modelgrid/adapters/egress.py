@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
 
-from modelgrid.config.urls import forbidden_address, is_loopback
+from modelgrid.decide.addresses import forbidden_address, is_loopback
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 

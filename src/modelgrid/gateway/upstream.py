@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import httptools
 
+from modelgrid.gateway.egress import connect
 from modelgrid.gateway.heads import NOT_AGAIN, AnswerHead, Head, Known, head_of
 from modelgrid.gateway.relay import status_line
 from modelgrid.gateway.timers import NEVER
@@ -344,10 +345,7 @@ class Pool:
 
     async def _connect(self) -> UpstreamConnection:
         """Return a new connection. Raises OSError."""
-        _, connection = await self._core.loop.create_connection(
-            lambda: UpstreamConnection(self._core, self), self._host, self._port
-        )
-        return connection
+        return await connect(self._core.loop, self._host, self._port, lambda: UpstreamConnection(self._core, self))
 
     def _why(self, error: OSError) -> str:
         """Return in words why there is no connection."""

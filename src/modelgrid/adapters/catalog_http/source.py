@@ -10,7 +10,8 @@ import httpx
 
 from modelgrid.adapters.catalog_http.cache import CatalogCache, CopyFacts, digest
 from modelgrid.adapters.egress import Egress, Resolve
-from modelgrid.config.urls import check_catalog_url, is_loopback
+from modelgrid.config.urls import check_catalog_url
+from modelgrid.decide.addresses import is_loopback
 from modelgrid.decide.catalog import MAX_CATALOG_BYTES, decode
 from modelgrid.domain.errors import InvalidInput, ModelGridError, StorageFull
 from modelgrid.domain.model import CatalogEntry
