@@ -6,10 +6,12 @@ from typing import Any, cast
 import pytest
 from pydantic import TypeAdapter
 
-from modelgrid.api import access, config, membership, sessions, targets, tokens
+from modelgrid.api import access, config, membership, sessions, stream, targets, tokens
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
-from modelgrid.api.openapi import EXAMPLES, OPEN, TAGS
+from modelgrid.api.errors import ErrorView
+from modelgrid.api.openapi import EXAMPLES, OPEN, TAGS, THROTTLED
+from modelgrid.api.openapi_words import ETAGGED, FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS
 from modelgrid.config.change import merge
 from modelgrid.config.model import Config
 from modelgrid.decide.access import refusal
@@ -46,9 +48,45 @@ def test_refusals_are_in_the_one_shape(method: str, path: str, operation: dict[s
 
 
 @each
+def test_parameters_headers_and_refusals_are_told(method: str, path: str, operation: dict[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        assert parameter.get("description") or parameter["schema"].get("description"), parameter["name"]
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    answers = operation["responses"]
+    if method == "get" and "200" in answers:
+        assert "X-Event-Id" in answers["200"]["headers"]
+    if "if-match" in names and method != "delete":
+        assert "ETag" in answers["200"]["headers"], "what was changed under a condition has a new one"
+    assert ("429" in answers) == ((method, path) in THROTTLED)
+    for status, response in answers.items():
+        if status in REFUSALS:
+            example = response["content"]["application/json"].get("example")
+            if example is not None:
+                ErrorView.model_validate(example)
+
+
+def test_every_frame_of_the_stream_has_a_schema_and_an_example() -> None:
+    schemas = document()["components"]["schemas"]
+    content = document()["paths"]["/v1/_ui/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    named = {option["$ref"].rpartition("/")[2] for option in content["schema"]["anyOf"]}
+    assert named == set(FRAMES)
+    for name in named:
+        (example,) = schemas[name]["examples"]
+        getattr(stream, name).model_validate(example)
+
+
+@each
 def test_who_may_call_is_what_the_decision_says(method: str, path: str, operation: dict[str, Any]) -> None:
     is_open = refusal(None, method.upper(), path) is None
     assert is_open == ((method, path) in OPEN) == (operation.get("security") == [])
+
+
+def test_nothing_is_said_of_what_is_not_there() -> None:
+    calls = {operation["operationId"]: operation for _, _, operation in OPERATIONS}
+    used = {(call, parameter["name"]) for call in calls for parameter in calls[call].get("parameters", ())}
+    assert set(OF_ONE_CALL) <= used
+    assert set(PARAMETERS) <= {name for _, name in used}
+    assert set(calls) >= ETAGGED
 
 
 def test_operation_ids_are_distinct() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from modelgrid.api.openapi_words import FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS, headers
+
 TAGS: Mapping[str, str] = {
     "session": "Logging in and out, and who is logged in.",
     "overview": "Whether all is well, and what needs somebody.",
@@ -37,6 +39,8 @@ SECURITY: Mapping[str, Mapping[str, str]] = {
 }
 OPEN = frozenset({("get", "/v1/_ui/health"), ("post", "/v1/_ui/login")})
 """Calls that need no credential."""
+THROTTLED = frozenset({("post", "/v1/_ui/login"), ("post", "/v1/_ui/password")})
+"""Calls that try a password."""
 
 STREAM = "text/event-stream"
 TEXT = "text/plain"
@@ -54,21 +58,6 @@ EXAMPLES: Mapping[str, Any] = {
     "TargetBody": {"replicas": 2, "gpu_count": 1, "context": 8192, "args": ["--max-num-seqs=64"]},
 }
 """One of each request body. A body without one is refused by the tests."""
-
-_REFUSALS: Mapping[str, str] = {
-    "400": "The request cannot be read at all.",
-    "401": "No credential, or one that is not known.",
-    "403": "The credential does not carry this right, or the call comes from another site.",
-    "404": "There is no such thing.",
-    "409": "Its present state or origin does not allow it.",
-    "412": "`If-Match` names another state of it: somebody else changed it first.",
-    "413": "The body is too large.",
-    "415": "The body is of a type that is not read.",
-    "422": "Something in the request is malformed or not allowed; `details` says where and what was expected.",
-    "429": "Too many tries; `Retry-After` says when to come back.",
-    "503": "The database or the runtime does not answer.",
-    "507": "The disk is full; nothing was changed.",
-}
 
 
 def publish(app: FastAPI) -> None:
@@ -88,7 +77,7 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     components["securitySchemes"] = dict(SECURITY)
     document["security"] = [{name: []} for name in SECURITY]
-    for name, example in EXAMPLES.items():
+    for name, example in {**EXAMPLES, **FRAMES}.items():
         if name in components["schemas"]:
             components["schemas"][name]["examples"] = [example]
     for path, methods in document["paths"].items():
@@ -98,11 +87,15 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
                 operation["summary"] = first_sentence(said)
             for parameter in operation.get("parameters", ()):
                 _without_null(parameter)
+                _describe(parameter, operation["operationId"])
             if (method, path) in OPEN:
                 operation["security"] = []
             _mend_other_types(operation["responses"])
             for status in _refusals(method, path, operation):
-                operation["responses"].setdefault(status, _refusal(_REFUSALS[status]))
+                operation["responses"].setdefault(status, _refusal(status))
+            for status, response in operation["responses"].items():
+                if found := headers(method, operation["operationId"], status):
+                    response["headers"] = found
     return document
 
 
@@ -129,15 +122,21 @@ def _without_null(parameter: dict[str, Any]) -> None:
         parameter["schema"] = kept[0] | parameter["schema"]
 
 
+def _describe(parameter: dict[str, Any], operation_id: str) -> None:
+    if "description" not in parameter and "description" not in parameter["schema"]:
+        name = parameter["name"]
+        parameter["description"] = OF_ONE_CALL.get((operation_id, name)) or PARAMETERS[name]
+
+
 def first_sentence(text: str) -> str:
     return " ".join(text.split()).partition(". ")[0].partition(":")[0].rstrip(".")
 
 
-def _refusal(said: str) -> dict[str, Any]:
-    return {
-        "description": said,
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorView"}}},
-    }
+def _refusal(status: str) -> dict[str, Any]:
+    code, said, message = REFUSALS[status]
+    example = {"error": {"code": code, "message": message, "fix": "", "details": {}}}
+    schema = {"$ref": "#/components/schemas/ErrorView"}
+    return {"description": said, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def _refusals(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
@@ -145,10 +144,10 @@ def _refusals(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[
     parameters = operation.get("parameters", ())
     changes = method != "get"
     yield "400"
-    if (method, path) not in OPEN:
+    if (method, path) not in OPEN or changes:
         yield from ("401", "403")
-    elif changes:
-        yield from ("401", "403", "429")
+    if (method, path) in THROTTLED:
+        yield "429"
     if "{" in path:
         yield "404"
     if changes:
