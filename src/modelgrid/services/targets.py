@@ -1,6 +1,7 @@
 """Targets: what is desired. Checks what people ask for, and seeds what the configuration asks for."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -61,12 +62,18 @@ class TargetService:
         self._secrets = secrets
         self._event = EventMaker(clock, Subject.TARGET)
         self._targets: dict[str, Target] = {}
+        self._of_files: defaultdict[NodeName | None, set[str]] = defaultdict(set)
+        """What config.json of each node asks for: looked at with each of its heartbeats."""
         self.changed = Notifier()
         self.together = asyncio.Lock()
         """Held while a target and its deployments change together, so that nobody reconciles in between."""
 
     async def load(self) -> None:
-        self._targets = {target.name: target for target in await self._store.targets()}
+        found = await self._store.targets()
+        self._targets.clear()
+        self._of_files.clear()
+        for target in found:
+            self._keep(target)
 
     def all(self) -> tuple[Target, ...]:
         return tuple(sorted(self._targets.values(), key=lambda target: target.name))
@@ -204,10 +211,10 @@ class TargetService:
 
     async def withdrawn_by(self, node: NodeName, still_wanted: Collection[str]) -> None:
         """Delete targets that another node's config.json asked for and does not any more."""
-        for target in self.all():
-            theirs = target.origin is Origin.CONFIG and target.constraints.node == node != self._local
-            if theirs and target.name not in still_wanted:
-                await self._delete(target, f"config.json of {node}", None)
+        if node == self._local:
+            return
+        for name in sorted(self._of_files[node].difference(still_wanted)):
+            await self._delete(self._targets[name], f"config.json of {node}", None)
 
     async def hand_over(self) -> None:
         """Forget what was desired here before this node joined: its control plane has it. What the own config.json asks
@@ -285,14 +292,24 @@ class TargetService:
         trusts = target.spec.trust_remote_code
         event = self._event(target.name, kind, said, by=by, trust_remote_code=trusts)
         saved = await self._store.put_target(target, expected_revision=expected_revision, events=[event])
-        self._targets[saved.name] = saved
+        self._keep(saved)
         self.changed.notify()
         return saved
+
+    def _keep(self, target: Target) -> None:
+        self._forget(target.name)
+        self._targets[target.name] = target
+        if target.origin is Origin.CONFIG:
+            self._of_files[target.constraints.node].add(target.name)
+
+    def _forget(self, name: str) -> None:
+        if (before := self._targets.pop(name, None)) is not None:
+            self._of_files[before.constraints.node].discard(name)
 
     async def _delete(self, target: Target, by: str, expected_revision: int | None) -> None:
         event = self._event(target.name, "cleared", "no longer desired", by=by)
         await self._store.delete_target(target.name, expected_revision=expected_revision, events=[event])
-        self._targets.pop(target.name, None)
+        self._forget(target.name)
         self.changed.notify()
 
 
