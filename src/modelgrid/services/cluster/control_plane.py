@@ -214,7 +214,8 @@ class ControlPlane:
         before, known.liveness = known.liveness, found
         level = Level.INFO if found is NodeLiveness.READY else Level.WARNING
         said = f"{found} (was {before})" + (f": silent for {silent:.0f} s" if found is not NodeLiveness.READY else "")
-        log.log(30 if level is Level.WARNING else 20, "node changed", node=name, liveness=found.value, was=before.value)
+        tell = log.warning if level is Level.WARNING else log.info
+        tell("node changed", node=name, liveness=found.value, was=before.value)
         self.changed.notify()
         await self._store.add_events([self._event(name, f"node_{found}", said, level=level)])
 
