@@ -368,9 +368,10 @@ def test_the_table_of_steps_names_every_step() -> None:
     assert named == {step.value for step in lifecycle.Step}
 
 
-def test_the_tests_that_hold_the_gateways_behaviour_exist() -> None:
-    page = (ROOT / "docs/architecture/gateway.md").read_text()
-    rows = re.findall(r"^\| .+ \| `(tests/\S+\.py)` `(test_\w+)` \|$", page, re.MULTILINE)
-    assert len(rows) >= 25
+@pytest.mark.parametrize(("page", "least"), [("gateway", 25), ("attacks", 40)])
+def test_the_tests_that_hold_what_is_promised_exist(page: str, least: int) -> None:
+    text = (ROOT / f"docs/architecture/{page}.md").read_text()
+    rows = re.findall(r"^\| .+ \| `(tests/\S+\.py)` `(test_\w+)` \|$", text, re.MULTILINE)
+    assert len(rows) >= least
     missing = [name for path, name in rows if f"def {name}(" not in (ROOT / path).read_text()]
-    assert not missing, f"docs/architecture/gateway.md names tests that are not there: {missing}"
+    assert not missing, f"docs/architecture/{page}.md names tests that are not there: {missing}"
