@@ -9,9 +9,14 @@ from cluster_kit import ClusterUnderTest, ask, call, cluster_in
 from daemon_under_test import SMALL, wait_until
 
 
+UNHURRIED = {"cluster": {"heartbeatInterval": 5}}
+"""A node that restarts may be silent for 40 s. With a heartbeat a second it would be lost on a busy machine, and what it
+runs would be started elsewhere, as it should."""
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTest]:
-    with cluster_in(tmp_path_factory.mktemp("cluster"), ["worker-a"]) as made:
+    with cluster_in(tmp_path_factory.mktemp("cluster"), ["worker-a"], UNHURRIED) as made:
         made.start()
         yield made
 
@@ -86,6 +91,10 @@ def test_a_node_joins_with_what_runs_there_and_without_a_restart_of_it(cluster: 
     wait_until("the worker has handed over", lambda: not call(worker, "GET", "/targets")["items"], said=worker.words)
     assert worker.engine_pids() == engines
     assert adopted["attempt"] == deployment["attempt"]
+    events = call(control, "GET", "/timeline?subject=deployment&limit=200")["items"]
+    kinds = [item["kind"] for item in events if "node" not in item["data"]]  # those of the node itself name it
+    assert kinds.count("adopted") == 1
+    assert "created" not in kinds, "what was brought along was not started a second time"
 
 
 def test_an_invitation_is_good_once(cluster: ClusterUnderTest) -> None:
@@ -113,6 +122,7 @@ def test_a_worker_outlives_its_control_plane(cluster: ClusterUnderTest) -> None:
 
     wait_until("the worker knows the control plane's key", serves, said=worker.words)
     engines = worker.engine_pids()
+    assert len(engines) == 1
     assert control.stop() == 0
     assert serves(), worker.words()
     worker.restart()

@@ -162,6 +162,7 @@ class Reconciler:
             ),
             [self._event(effect.deployment_id, f"{effect.intent}_decided", effect.reason)],
         )
+        failpoint("dismissal_decided")
         log.info("deployment dismissed", deployment=effect.deployment_id, reason=effect.reason)
 
     def _placed(self, deployment: Deployment, decision: Decision, now: float) -> Deployment:

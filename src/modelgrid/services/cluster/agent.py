@@ -35,8 +35,8 @@ GATHER_SECONDS = 0.05
 """Changes within so long travel in one report."""
 
 EVENTS_AT_ONCE = 200
-ORDERED = ("assigned", "_ordered")
-"""How kinds of events end that only say what the control plane wants."""
+ORDERED = ("assigned", "_ordered", "removed")
+"""How kinds of events end that the control plane has in its own timeline."""
 _TOLD = frozenset({Subject.DEPLOYMENT, Subject.GPU})
 
 log = structlog.get_logger()

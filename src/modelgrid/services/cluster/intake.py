@@ -19,6 +19,7 @@ from modelgrid.domain.target import Origin, Target
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.store import Store
 from modelgrid.services.events import EventMaker
+from modelgrid.services.failpoints import failpoint
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
@@ -50,8 +51,11 @@ class Intake:
         what the store raises; the next report says it all again."""
         name = report.node.name
         if report.targets:
-            async with self._targets.together:
+            async with self._targets.together:  # a target without what it brings along would be started anew
                 await self._adopt(report)
+                for reported in report.deployments:
+                    if self._registry.find(reported.id) is None:
+                        await self._adopt_deployment(name, reported)
         await self._targets.withdrawn_by(name, {item.name for item in report.targets if item.origin is Origin.CONFIG})
         for reported in report.deployments:
             row = self._registry.find(reported.id)
@@ -59,6 +63,7 @@ class Intake:
                 await self._adopt_deployment(name, reported)
             elif informed(row, reported) != row:
                 await self._registry.change(row.id, lambda present, facts=reported: informed(present, facts))  # type: ignore[misc]
+                failpoint("informed")
             self._show_progress(report, reported.id)
         here = {item.id for item in report.deployments}
         for row in filter(None, map(self._registry.find, placed_there)):
@@ -95,6 +100,7 @@ class Intake:
         )
         event = self._event(row.id, "removed", reason or "removed", by=row.intent_by)
         await self._registry.archive(kept, [event])
+        failpoint("archived_elsewhere")
         self._live.forget(row.id)
 
     async def _adopt(self, report: Report) -> None:

@@ -17,6 +17,7 @@ from modelgrid.domain.target import EngineSpec
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.store import Store
 from modelgrid.services.events import EventMaker
+from modelgrid.services.failpoints import failpoint
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
@@ -86,6 +87,7 @@ class Obedience:
             event = self._event(order.id, "assigned", f"by the control plane, for target {order.target}")
             await self._store.forget_history(order.id)  # it was here before, and is back
             await self._registry.create(accepted(order, spec), [event])
+            failpoint("assigned")
             log.info("deployment assigned", deployment=order.id, decision=order.placement.decision.summary)
             return
         changed = obeyed(present, order)
@@ -94,6 +96,7 @@ class Obedience:
         said = order.intent_reason or order.intent.value
         event = self._event(order.id, f"{order.intent}_ordered", said, by=order.intent_by)
         await self._registry.change(order.id, lambda row: obeyed(row, order), [event])
+        failpoint("obeyed")
 
     def _sealed(self, order: Order) -> EngineSpec:
         return self._targets.sealed(order.spec)
