@@ -8,10 +8,9 @@ import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
 from daemon_under_test import SMALL, wait_until
 
-
 UNHURRIED = {"cluster": {"heartbeatInterval": 5}}
-"""A node that restarts may be silent for 40 s. With a heartbeat a second it would be lost on a busy machine, and what it
-runs would be started elsewhere, as it should."""
+"""A node that restarts may be silent for 40 s. With a heartbeat a second it would be lost on a busy machine, and what
+it runs would be started elsewhere, as it should."""
 
 
 @pytest.fixture(scope="module")
