@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.machine import facts, say
+from modelgrid.decide.capacity import Capacity
 from modelgrid.decide.effects import CreateDeployment
 from modelgrid.decide.reconcile import reconcile
 from modelgrid.domain.deployment import Deployment
@@ -69,6 +70,12 @@ def node(number: int) -> Node:
     )
 
 
+def with_nothing_on_it(number: int) -> Node:
+    there = node(number)
+    gpus = tuple(replace(gpu, vram_used_bytes=0, vram_free_bytes=gpu.vram_total_bytes) for gpu in there.inventory.gpus)
+    return replace(there, inventory=replace(there.inventory, gpus=gpus))
+
+
 class World:
     """A cluster of `count` nodes in which everything desired serves."""
 
@@ -112,19 +119,33 @@ class World:
             if name in wanted
         ]
 
+        self.empty = [with_nothing_on_it(number) for number in range(count)]
+        self.kept = Capacity()
+        self.one_more()
+
     def steady(self) -> None:
         """A full pass with nothing to do."""
-        assert self._decide(self.targets) == ()
+        assert self._decide(self.targets, self.kept) == ()
 
-    def one_more(self) -> None:
+    def one_more(self, capacity: Capacity | None = None) -> None:
         """A full pass in which one target wants one replica more."""
         first, *others = self.targets
-        (effect,) = self._decide([replace(first, replicas=first.replicas + 1), *others])
+        (effect,) = self._decide([replace(first, replicas=first.replicas + 1), *others], capacity or self.kept)
         assert isinstance(effect, CreateDeployment)
         assert effect.decision.placed
 
-    def _decide(self, targets: Sequence[Target]) -> tuple[object, ...]:
-        return reconcile(targets, self.deployments, self.nodes, self.entries, RuntimeKind.DOCKER, NOW)
+    def one_more_after_news(self) -> None:
+        """The same when every node has told something new since the last pass."""
+        self.one_more(Capacity())
+
+    def all_at_once(self) -> None:
+        """A full pass that places everything, in a cluster in which nothing runs."""
+        effects = reconcile(self.targets, (), self.empty, self.entries, RuntimeKind.DOCKER, NOW)
+        assert len(effects) == len(self.deployments)
+        assert all(isinstance(effect, CreateDeployment) and effect.decision.placed for effect in effects)
+
+    def _decide(self, targets: Sequence[Target], capacity: Capacity) -> tuple[object, ...]:
+        return reconcile(targets, self.deployments, self.nodes, self.entries, RuntimeKind.DOCKER, NOW, capacity)
 
 
 def milliseconds(work: object, rounds: int) -> float:
@@ -145,18 +166,18 @@ def main() -> int:
     chosen = parser.parse_args()
     for name, value in facts().items():
         print(f"- {name}: {value}")
-    heads = ("nodes", "GPUs", "deployments", "nothing to do, ms", "one replica more, ms", "per node, µs", "RSS, MB")
-    print(f"\n| {' | '.join(heads)} |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    heads = ("nodes", "deployments", "nothing to do, ms", "one more, ms", "one more after news, ms", "all at once, ms")
+    print(f"\n| {' | '.join(heads)} | RSS, MB |")
+    print("|---:" * (len(heads) + 1) + "|")
     for count in map(int, chosen.nodes.split(",")):
         say(f"{count} nodes")
         world = World(count)
-        steady, more = milliseconds(world.steady, chosen.rounds), milliseconds(world.one_more, chosen.rounds)
+        cells = [f"{count:,}", f"{len(world.deployments):,}"]
+        for work in (world.steady, world.one_more, world.one_more_after_news, world.all_at_once):
+            taken = milliseconds(work, chosen.rounds)
+            cells.append(f"{taken:,.1f} ({taken * 1000 / count:,.0f} µs a node)")
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"| {count:,} | {count * GPUS:,} | {len(world.deployments):,} | {steady:.1f} | {more:.1f} "
-            f"| {more * 1000 / count:.0f} | {rss:.0f} |"
-        )
+        print(f"| {' | '.join(cells)} | {rss:.0f} |")
     return 0
 
 

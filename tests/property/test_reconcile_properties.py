@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from placement_strategies import DEVICES, ENTRIES, MODELS, World, clusters, gpus, is_open, nodes, not_removed, targets
 
+from modelgrid.decide.capacity import Capacity
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
 from modelgrid.decide.need import footprint
 from modelgrid.decide.promises import holds_place
@@ -30,7 +31,7 @@ USUAL = ("org/middle", "org/tiny", "org/middle", "org/embed", *MODELS)
 PICK = st.integers(0, 10**6)
 
 
-def decide(world: World, *, reverse: bool = False) -> tuple[Effect, ...]:
+def decide(world: World, *, reverse: bool = False, capacity: Capacity | None = None) -> tuple[Effect, ...]:
     step = -1 if reverse else 1
     return reconcile(
         list(world.targets.values())[::step],
@@ -39,6 +40,7 @@ def decide(world: World, *, reverse: bool = False) -> tuple[Effect, ...]:
         ENTRIES,
         RuntimeKind.DOCKER,
         world.now,
+        capacity,
     )
 
 
@@ -58,6 +60,7 @@ class Cluster(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        self.capacity = Capacity()
         self.foreign: Counter[tuple[NodeName, GpuId | None]] = Counter()
         self.starting: set[DeploymentId] = set()
         """A start was begun; the engine will exist, whatever is wanted meanwhile."""
@@ -292,6 +295,7 @@ class Cluster(RuleBasedStateMachine):
     def _pass(self) -> None:
         effects = decide(self.world)
         assert effects == decide(self.world, reverse=True)
+        assert effects == decide(self.world, capacity=self.capacity)  # kept from pass to pass, as the service does
         self._check_landings(effects)
         self.world.now += 1
         self.world.apply(effects)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from modelgrid.decide.need import DRIVER_CONTEXT, WHOLE_DEVICE, footprint
-from modelgrid.decide.promises import Promises, holds_place, is_measured, promises
+from modelgrid.decide.promises import holds_place, is_measured, promises
 from modelgrid.domain.deployment import Deployment, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef
 from modelgrid.domain.gpu import Gpu, GpuInventory, GpuVendor
@@ -188,9 +188,7 @@ def test_node_or_gpu_that_is_not_there_keeps_its_promises():
     assert not promise.measured
 
 
-def test_with_and_without():
-    decision = Decision(node=NODE, gpus=(GPU,), need=need(4), summary="placed")
-    held = promises([deployment()], [node()]).with_decision("new", decision, [node()])
-    assert [promise.holder for promise in held.on(NODE, GPU)] == ["d0", "new"]
-    assert [promise.holder for promise in held.without(["d0"]).on(NODE, GPU)] == ["new"]
-    assert Promises().with_decision("none", Decision(need=need(), summary="refused"), [node()]) == Promises()
+def test_without_those_that_are_gone():
+    held = promises([deployment(), replace(deployment(), id=DeploymentId("d1"))], [node()])
+    assert [promise.holder for promise in held.on(NODE, GPU)] == ["d0", "d1"]
+    assert [promise.holder for promise in held.without(["d0"]).on(NODE, GPU)] == ["d1"]

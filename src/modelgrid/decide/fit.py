@@ -1,62 +1,189 @@
-"""Where an instance lands: `fit(request, nodes, promises)` → one decision with a verdict for every GPU. Pure.
+"""Where an instance lands: `fit(request, nodes, promises)` → one decision that says why. Pure.
 
-The numbered steps are those of `design.md` beside this file; steps 1 and 2 are the tables of `fit_rules`.
+The numbered steps are those of `design.md` beside this file; steps 1 and 2 are the tables of `fit_rules`. No step looks
+at all GPUs of the cluster: the best place is found in the order of `capacity`, and what is said of the others
+(`verdicts`) is counted there.
 """
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from heapq import merge
+from itertools import islice
 
-from modelgrid.decide.fit_rules import FITS, FitRequest, GpuRule, Judged, Look, closed_node, listed, looks_at
-from modelgrid.decide.need import device_need, gpu_counts, is_exclusive, memory_need
+from modelgrid.decide.capacity import Capacity, Entry, Site, View
+from modelgrid.decide.fit_on_host import attach, fit_on_cpu
+from modelgrid.decide.fit_rules import FITS, FitRequest, GpuRule, Judged, Look, Needs, listed
+from modelgrid.decide.need import gpu_counts
 from modelgrid.decide.promises import Promises
-from modelgrid.decide.refusal import explain
-from modelgrid.domain.ids import NodeName
+from modelgrid.decide.refusal import refused
+from modelgrid.decide.verdicts import absent, bound, codes, count_absent, first_judged, fitting, judged, kept, look_at
+from modelgrid.domain.gpu import GpuVendor
+from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node
-from modelgrid.domain.placement import Decision, MemoryNeed, Verdict
+from modelgrid.domain.placement import Decision, Verdict
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.domain.units import format_bytes
 
-__all__ = ["FitRequest", "fit"]
-
-MOST_VERDICTS = 64
-"""That one decision keeps: it is stored with each deployment, and nobody reads a thousand."""
+__all__ = ["FitRequest", "fit", "fit_into"]
 
 Offer = tuple[Look, ...]
 """Like GPUs of one node that together are a place."""
+Key = tuple[object, ...]
+"""Less is better."""
+Found = tuple[int, NodeName, GpuVendor, int, GpuId]
+"""A GPU with room, by what it has left over."""
 
 
-def fit(request: FitRequest, nodes: Sequence[Node], promises: Promises) -> Decision:
+def fit(request: FitRequest, nodes: Iterable[Node], promises: Promises) -> Decision:
     """Decide where one instance goes. The order of `nodes` does not matter.
 
     A decision is either placed (`node` and, unless it runs on the CPU or elsewhere, `gpus` are set) or its summary
     and verdicts explain what is missing: one verdict for each GPU of each node that may be used, one for each node
-    that may not."""
-    nodes = sorted(nodes, key=lambda node: node.name)
-    closed = {node.name: verdict for node in nodes if (verdict := closed_node(request, node)) is not None}
-    opened = [node for node in nodes if node.name not in closed]
+    that may not. Of many, the first are kept and the others counted by their code."""
+    return fit_into(request, Capacity(nodes, promises), Needs(request))
+
+
+def fit_into(request: FitRequest, capacity: Capacity, needs: Needs) -> Decision:
+    """Decide as `fit` does. `needs` are the request's own: whoever places several of its like keeps them."""
+    view = capacity.view(request)
     if request.runtime is RuntimeKind.EXTERNAL:
-        return _attach(request, opened, closed)
-    counts = gpu_counts(request.entry, request.spec, max((len(node.inventory.gpus) for node in opened), default=0))
+        return attach(request, view)
+    counts = gpu_counts(request.entry, request.spec, view.most_gpus)
     if counts == (0,):
-        return _on_cpu(request, opened, closed, promises)
+        return fit_on_cpu(request, view)
+    best = _packed if request.constraints.pack else _spread
     for count in counts:
-        judged = looks_at(request, opened, count, promises)
-        offers = _offers(request, judged, count)
-        if offers:
-            prefer = _packed(judged) if request.constraints.pack else _spread
-            best = min(offers, key=prefer)
-            return _placed(request, best, judged, closed, opened, counts)
-    return _refused(request, opened, closed, promises, counts)
+        offer = best(request, view, needs, count)
+        if offer is not None:
+            return _placed(request, offer, view, needs, counts)
+    return refused(request, view, needs, counts)
 
 
 # --- 3. the best place
 
 
-def _offers(request: FitRequest, judged: Iterable[Judged], count: int) -> list[Offer]:
+def _spread(request: FitRequest, view: View, needs: Needs, count: int) -> Offer | None:
+    """Return the best place for a request that is to be spread.
+
+    The order is that of `_spread_key`. A node without GPUs kept for the request and without its like is best by what
+    is left over and its name, which is the order of the shelves; the others are few and are looked at one by one."""
+    liked = _with_kept_gpus(request, view)
+    busy = {name for name, number in request.spread.items() if number}
+    busy |= {name for (name, _), number in request.spread_gpus.items() if number}
+    alone = {name for name in busy if not request.spread.get(name)}
+    best = _best(request, view, needs, count, (liked | alone) & view.sites.keys())
+    free = _least_left_over(request, view, needs, count, liked | busy)
+    if free is not None:
+        best = min(filter(None, (best, free)), key=_spread_key)
+    if best is not None and (best[0].assigned or not request.spread.get(best[0].node.name)):
+        return best
+    by_number: dict[int, set[NodeName]] = {}
+    for name in (busy - liked - alone) & view.sites.keys():
+        by_number.setdefault(request.spread[name], set()).add(name)
+    for _, names in sorted(by_number.items()):
+        offer = _best(request, view, needs, count, names)
+        if offer is not None:
+            return min(filter(None, (best, offer)), key=_spread_key)
+    return best
+
+
+def _least_left_over(
+    request: FitRequest, view: View, needs: Needs, count: int, skip: Collection[NodeName]
+) -> Offer | None:
+    """Return the place that leaves the least over, outside the nodes to `skip`."""
+    best: Offer | None = None
+    best_key: tuple[int, NodeName] | None = None
+    seen: set[NodeName] = set()
+    pinned = request.spec.gpus
+    for leftover, name, _, _, gpu in _with_room(request, view, needs, count):
+        # All places not seen yet leave this much over on each GPU, and their names are not smaller.
+        if best_key is not None and best_key < (count * leftover, name):
+            break
+        if name in skip or name in seen or (pinned and gpu not in pinned):
+            continue
+        seen.add(name)
+        site = view.sites[name]
+        if count == 1:
+            return (next(look_at(site, room, request, needs, 1) for room in site.rooms if room.gpu.id == gpu),)
+        if not _may_do(site, needs, count):
+            continue
+        offer = min(_offers(request, judged(site, request, needs, count), count), key=_spread_key, default=None)
+        if offer is not None:
+            key = (sum(look.leftover for look in offer), name)
+            if best_key is None or key < best_key:
+                best, best_key = offer, key
+    return best
+
+
+def _with_room(request: FitRequest, view: View, needs: Needs, count: int) -> Iterator[Found]:
+    """Yield GPUs that have room and are kept for nobody: what leaves the least over first, then by name."""
+
+    def left_over(entries: list[Entry], first: int, needed: int) -> Iterator[Found]:
+        return ((entry[0] - needed, *entry[1:]) for entry in islice(entries, first, None))
+
+    return merge(
+        *(
+            left_over(entries, first, needs.of(shelf.device, count).bytes)
+            for shelf in view.shelves.values()
+            if shelf.kept_for is None
+            for entries, first in fitting(shelf, request, needs, count)
+            if first < len(entries)
+        )
+    )
+
+
+def _may_do(site: Site, needs: Needs, count: int) -> bool:
+    """Whether a node has as many GPUs with room, like or not: a quick look before the long one."""
+    return sum(room.available >= needs.of(room.gpu, count).bytes for room in site.rooms) >= count
+
+
+def _with_kept_gpus(request: FitRequest, view: View) -> set[NodeName]:
+    """Return the nodes with GPUs that are kept for the request."""
+    names = request.names
+    shelves = [shelf for shelf in view.shelves.values() if shelf.kept_for is not None and shelf.kept_for in names]
+    return {entry[1] for shelf in shelves for entries in (shelf.empty, shelf.shared) for entry in entries}
+
+
+def _best(request: FitRequest, view: View, needs: Needs, count: int, names: Iterable[NodeName]) -> Offer | None:
+    offers = (
+        offer for name in names for offer in _offers(request, judged(view.sites[name], request, needs, count), count)
+    )
+    return min(offers, key=_spread_key, default=None)
+
+
+def _packed(request: FitRequest, view: View, needs: Needs, count: int) -> Offer | None:
+    """Return the best place for a request that is to be packed: the order is that of `key`."""
+
+    def key(offer: Offer) -> Key:
+        node = offer[0].node.name
+        return sum(not look.assigned for look in offer), view.sites[node].available, *_filled(offer)
+
+    def offers(name: NodeName) -> list[Offer]:
+        return _offers(request, judged(view.sites[name], request, needs, count), count)
+
+    liked = _with_kept_gpus(request, view)
+    best = min((offer for name in liked for offer in offers(name)), key=key, default=None)
+    if best is not None and best[0].assigned:
+        return best
+    least = min((needs.of(shelf.device, count).bytes for shelf in view.shelves.values()), default=0)
+    for room, name in islice(view.by_room, bisect_left(view.by_room, (count * least,)), None):
+        site = view.sites[name]
+        if best is not None:
+            chosen = view.sites[best[0].node.name]
+            if room > chosen.available:
+                break
+            if room == chosen.available and chosen.node.name < name and site.is_like(chosen):
+                continue
+        if name not in liked and _may_do(site, needs, count):
+            best = min(filter(None, (best, *offers(name))), key=key, default=None)
+    return best
+
+
+def _offers(request: FitRequest, looks: Iterable[Judged], count: int) -> list[Offer]:
     """Return the best `count` like GPUs of each kind on each node, where there are as many with room."""
-    groups: dict[tuple[object, ...], list[Look]] = {}
-    for look, rule in judged:
+    groups: dict[Key, list[Look]] = {}
+    for look, rule in looks:
         if rule.code == FITS:
             groups.setdefault(look.alike, []).append(look)
     return [
@@ -66,13 +193,13 @@ def _offers(request: FitRequest, judged: Iterable[Judged], count: int) -> list[O
     ]
 
 
-def _among_alike(request: FitRequest, look: Look) -> tuple[object, ...]:
+def _among_alike(request: FitRequest, look: Look) -> Key:
     others = 0 if request.constraints.pack else request.spread_gpus.get((look.node.name, look.gpu.id), 0)
     return not look.assigned, others, look.leftover, look.gpu.index, look.gpu.id
 
 
-def _spread(offer: Offer) -> tuple[object, ...]:
-    """Less is better: GPUs kept for it, then nodes and GPUs without its like, then those that it fills best."""
+def _spread_key(offer: Offer) -> Key:
+    """GPUs kept for it, then nodes and GPUs without its like, then those that it fills best."""
     request, node = offer[0].request, offer[0].node.name
     return (
         sum(not look.assigned for look in offer),
@@ -82,28 +209,13 @@ def _spread(offer: Offer) -> tuple[object, ...]:
     )
 
 
-def _packed(judged: Iterable[Judged]) -> Callable[[Offer], tuple[object, ...]]:
-    """Less is better: GPUs kept for it, then the node with the least room that has enough, then the GPUs likewise."""
-    room: Counter[NodeName] = Counter()
-    for look, _ in judged:
-        room[look.node.name] += look.available
-    return lambda offer: (sum(not look.assigned for look in offer), room[offer[0].node.name], *_filled(offer))
-
-
-def _filled(offer: Offer) -> tuple[object, ...]:
+def _filled(offer: Offer) -> Key:
     leftover = sum(look.leftover for look in offer)
     return leftover, offer[0].node.name, [(look.gpu.vendor, look.gpu.index, look.gpu.id) for look in offer]
 
 
-def _placed(
-    request: FitRequest,
-    offer: Offer,
-    judged: Sequence[Judged],
-    closed: Mapping[NodeName, Verdict],
-    opened: Sequence[Node],
-    counts: Sequence[int],
-) -> Decision:
-    node = offer[0].node
+def _placed(request: FitRequest, offer: Offer, view: View, needs: Needs, counts: Sequence[int]) -> Decision:
+    node, count = offer[0].node, len(offer)
     gpus = tuple(look.gpu.id for look in sorted(offer, key=lambda look: look.gpu.index))
     better = f"{node.name} {listed(gpus)}"
 
@@ -114,176 +226,22 @@ def _placed(
             return look.verdict("not_chosen", f"{look.numbers}: it would do, {better} was preferred")
         return look.verdict(rule.code, rule.reason(look))
 
-    # Sentences are made of those alone that are kept, its own node first: a cluster may have thousands of GPUs.
-    own_first = sorted(judged, key=lambda item: item[0].node is not node)
-    verdicts = [verdict(look, rule) for look, rule in own_first[:MOST_VERDICTS]]
-    omitted = Counter("not_chosen" if rule.code == FITS else rule.code for _, rule in own_first[MOST_VERDICTS:])
-    each = " on each" if len(offer) > 1 else ""
+    counted = codes(view, request, needs, count) + count_absent(view, request)
+    counted += Counter(chosen=count, not_chosen=counted.pop(FITS) - count)
+    most = bound(counted.total() + len(view.closed), node.name)
+    words = [verdict(*item) for item in first_judged(view, request, needs, count, own=node.name, most=most)]
+    each = " on each" if count > 1 else ""
     free = format_bytes(min(look.available for look in offer))
     summary = f"placed on {node.name} {listed(gpus)}: {format_bytes(offer[0].needed)} needed{each}, {free} free"
-    if len(gpus) > counts[0]:
+    if count > counts[0]:
         summary += f" ({_gpu_words(counts[0])} would not do)"
     return Decision(
         node=node.name,
         gpus=gpus,
         need=offer[0].need,
-        **_in_bounds([*verdicts, *_absent(request, opened)], closed, omitted),
+        **kept([*words, *islice(absent(view, request), most)], counted, view, node.name),
         summary=summary,
     )
-
-
-# --- 4. no place
-
-
-def _refused(
-    request: FitRequest,
-    opened: Sequence[Node],
-    closed: Mapping[NodeName, Verdict],
-    promises: Promises,
-    counts: Sequence[int],
-) -> Decision:
-    by_count = {count: looks_at(request, opened, count, promises) for count in counts}
-    first = by_count[counts[0]]
-    verdicts = [*_absent(request, opened)]
-    for position, (look, rule) in enumerate(first):
-        code, reason = rule.code, rule.reason(look)
-        if code == FITS:
-            code = "too_few_gpus"
-            reason = f"{reason}: it has room, but {counts[0]} like GPUs with room are needed on one node"
-        elif code in ("too_little_memory", "larger_than_device"):
-            larger = ((count, by_count[count][position][0].needed) for count in counts[1:])
-            reason += "".join(f"; {format_bytes(needed)} on each of {count}" for count, needed in larger)
-        verdicts.append(look.verdict(code, reason))
-    need = min((look.need for look, _ in first), key=lambda need: need.per_gpu_bytes, default=None)
-    if need is None:
-        need = memory_need(request.entry, request.spec, counts[0]) or MemoryNeed(gpu_count=counts[0], terms=())
-    ordered = _in_order(verdicts, closed)
-    rooms = [
-        (count, look.node.name, look.gpu, look.available if not look.held or not is_exclusive(look.need) else 0)
-        for count, judged in by_count.items()
-        for look, rule in judged
-        if rule.code in ("too_little_memory", "larger_than_device", FITS)
-    ]
-    summary = explain(request.entry, request.spec, request.constraints, ordered, rooms, counts)
-    return Decision(need=need, **_kept(ordered), summary=summary)
-
-
-def _absent(request: FitRequest, opened: Iterable[Node]) -> list[Verdict]:
-    """Verdicts for what is not there: pinned GPUs, and any GPU at all."""
-    verdicts = []
-    for node in opened:
-        present = {gpu.id for gpu in node.inventory.gpus}
-        for gpu in sorted(set(request.spec.gpus) - present):
-            reason = f"{gpu} is pinned and not on {node.name}"
-            verdicts.append(Verdict(node=node.name, gpu=gpu, code="gpu_missing", reason=reason))
-        if not present:
-            code = "inventory_stale" if node.inventory.stale else "no_gpu"
-            reason = f"no GPU was found on {node.name}" + (
-                f": {problem}" if (problem := node.inventory.problem) else ""
-            )
-            verdicts.append(Verdict(node=node.name, code=code, reason=reason))
-    return verdicts
-
-
-# --- without a GPU
-
-
-def _on_cpu(
-    request: FitRequest, opened: Sequence[Node], closed: Mapping[NodeName, Verdict], promises: Promises
-) -> Decision:
-    need = device_need(request.entry, request.spec, 0, None)
-    size = need.per_gpu_bytes
-    fitting = [
-        node for node in opened if promises.available_bytes(node, None) >= size and size <= node.memory_total_bytes
-    ]
-
-    def preference(node: Node) -> tuple[object, ...]:
-        room = promises.available_bytes(node, None)
-        if request.constraints.pack:
-            return room, node.name
-        return request.spread.get(node.name, 0), -room, node.name
-
-    best = min(fitting, key=preference, default=None)
-    verdicts = []
-    for node in opened:
-        free, available = node.memory_available_bytes, promises.available_bytes(node, None)
-        promised = f"{format_bytes(free - available)} of it promised, " if free > available else ""
-        numbers = f"{format_bytes(free)} of host memory free, {promised}{format_bytes(size)} needed"
-        if node is best:
-            code, reason = "chosen", f"chosen: {numbers}"
-        elif node in fitting:
-            code, reason = "not_chosen", f"{numbers}: it would do, {best.name if best else ''} was preferred"
-        elif size > node.memory_total_bytes:
-            code = "larger_than_device"
-            reason = f"{format_bytes(size)} needed, {format_bytes(node.memory_total_bytes)} is all it has"
-        else:
-            code, reason = "too_little_memory", numbers
-        verdicts.append(
-            Verdict(
-                node=node.name,
-                chosen=node is best,
-                free_bytes=free,
-                promised_bytes=max(0, free - available),
-                needed_bytes=size,
-                code=code,
-                reason=reason,
-            )
-        )
-    ordered = _in_order(verdicts, closed)
-    if best is None:
-        rooms = [(0, node.name, None, promises.available_bytes(node, None)) for node in opened]
-        summary = explain(request.entry, request.spec, request.constraints, ordered, rooms, (0,))
-        return Decision(need=need, **_kept(ordered), summary=summary)
-    free_text = format_bytes(promises.available_bytes(best, None))
-    summary = f"placed on {best.name}, on the CPU: {format_bytes(size)} of host memory needed, {free_text} free"
-    return Decision(node=best.name, need=need, **_kept(ordered), summary=summary)
-
-
-def _attach(request: FitRequest, opened: Sequence[Node], closed: Mapping[NodeName, Verdict]) -> Decision:
-    """An engine that somebody else runs: nothing is given to it, one node watches it."""
-    need = MemoryNeed(gpu_count=0, terms=())
-    best = min(opened, key=lambda node: (request.spread.get(node.name, 0), node.name), default=None)
-    if best is None:
-        ordered = _in_order([], closed)
-        summary = explain(request.entry, request.spec, request.constraints, ordered, [], (0,))
-        return Decision(need=need, **_kept(ordered), summary=summary)
-    verdicts = [
-        Verdict(node=node.name, chosen=True, code="chosen", reason="chosen: it watches the engine, which runs already")
-        if node is best
-        else Verdict(node=node.name, code="not_chosen", reason=f"it would do, {best.name} was preferred")
-        for node in opened
-    ]
-    summary = f"attached by {best.name}: the engine runs already"
-    return Decision(node=best.name, need=need, **_kept(_in_order(verdicts, closed)), summary=summary)
-
-
-def _in_order(verdicts: Iterable[Verdict], closed: Mapping[NodeName, Verdict]) -> tuple[Verdict, ...]:
-    return tuple(sorted((*verdicts, *closed.values()), key=lambda verdict: verdict.node))  # stable: GPUs keep theirs
-
-
-class _Verdicts(TypedDict):
-    verdicts: tuple[Verdict, ...]
-    omitted: Mapping[str, int]
-
-
-def _in_bounds(
-    verdicts: Iterable[Verdict], closed: Mapping[NodeName, Verdict], omitted: Mapping[str, int]
-) -> _Verdicts:
-    kept = _kept(_in_order(verdicts, closed))
-    return {"verdicts": kept["verdicts"], "omitted": dict(Counter(omitted) + Counter(kept["omitted"]))}
-
-
-def _kept(verdicts: Sequence[Verdict]) -> _Verdicts:
-    """Return the verdicts that a decision keeps, those of the chosen node among them, and the count of the others."""
-    if len(verdicts) <= MOST_VERDICTS:
-        return {"verdicts": tuple(verdicts), "omitted": {}}
-    chosen = {verdict.node for verdict in verdicts if verdict.chosen}
-    first = sorted(range(len(verdicts)), key=lambda position: (verdicts[position].node not in chosen, position))
-    kept, left = sorted(first[:MOST_VERDICTS]), first[MOST_VERDICTS:]
-    return {
-        "verdicts": tuple(verdicts[position] for position in kept),
-        "omitted": dict(Counter(verdicts[position].code for position in left)),
-    }
 
 
 def _gpu_words(count: int) -> str:

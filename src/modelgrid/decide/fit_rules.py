@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from modelgrid.decide.need import device_need, exceeds_device, footprint, is_exclusive
-from modelgrid.decide.promises import Promise, Promises
+from modelgrid.decide.promises import Promise
 from modelgrid.domain.gpu import Gpu
 from modelgrid.domain.ids import GpuId, ModelId, NodeName
 from modelgrid.domain.model import CatalogEntry
@@ -50,7 +50,9 @@ def runtime_on(spec: EngineSpec, node: Node, default: RuntimeKind) -> RuntimeKin
 
 
 @dataclass(frozen=True, slots=True)
-class _NodeRule:
+class NodeRule:
+    """One reason to take nothing of a node."""
+
     code: str
     applies: Callable[[FitRequest, Node], bool]
     reason: Callable[[FitRequest, Node], str]
@@ -60,23 +62,23 @@ def _labels(request: FitRequest) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(request.constraints.labels.items()))
 
 
-_NODE_RULES: tuple[_NodeRule, ...] = (
-    _NodeRule(
+_NODE_RULES: tuple[NodeRule, ...] = (
+    NodeRule(
         "other_node",
         lambda request, node: request.constraints.node not in (None, node.name),
         lambda request, _: f"is not the node asked for, {request.constraints.node}",
     ),
-    _NodeRule("node_lost", lambda _, node: node.liveness is NodeLiveness.LOST, lambda *_: "is lost"),
-    _NodeRule("node_suspect", lambda _, node: node.liveness is NodeLiveness.SUSPECT, lambda *_: "is suspect"),
-    _NodeRule("node_draining", lambda _, node: node.status is NodeStatus.DRAINING, lambda *_: "is draining"),
-    _NodeRule("node_cordoned", lambda _, node: node.status is NodeStatus.CORDONED, lambda *_: "is cordoned"),
-    _NodeRule("node_problem", lambda _, node: bool(node.problem), lambda _, node: f"takes nothing new: {node.problem}"),
-    _NodeRule(
+    NodeRule("node_lost", lambda _, node: node.liveness is NodeLiveness.LOST, lambda *_: "is lost"),
+    NodeRule("node_suspect", lambda _, node: node.liveness is NodeLiveness.SUSPECT, lambda *_: "is suspect"),
+    NodeRule("node_draining", lambda _, node: node.status is NodeStatus.DRAINING, lambda *_: "is draining"),
+    NodeRule("node_cordoned", lambda _, node: node.status is NodeStatus.CORDONED, lambda *_: "is cordoned"),
+    NodeRule("node_problem", lambda _, node: bool(node.problem), lambda _, node: f"takes nothing new: {node.problem}"),
+    NodeRule(
         "label_mismatch",
         lambda request, node: any(node.labels.get(key) != value for key, value in request.constraints.labels.items()),
         lambda request, _: f"does not have the labels asked for, {_labels(request)}",
     ),
-    _NodeRule(
+    NodeRule(
         "no_runtime",
         lambda request, node: (
             request.runtime is not RuntimeKind.EXTERNAL
@@ -87,12 +89,13 @@ _NODE_RULES: tuple[_NodeRule, ...] = (
 )
 
 
-def closed_node(request: FitRequest, node: Node) -> Verdict | None:
+def closed_node(request: FitRequest, node: Node) -> NodeRule | None:
     """Return why nothing of the request may land on `node` at all; `None` when it may."""
-    for rule in _NODE_RULES:
-        if rule.applies(request, node):
-            return Verdict(node=node.name, code=rule.code, reason=f"{node.name} {rule.reason(request, node)}")
-    return None
+    return next((rule for rule in _NODE_RULES if rule.applies(request, node)), None)
+
+
+def closed_verdict(request: FitRequest, node: Node, rule: NodeRule) -> Verdict:
+    return Verdict(node=node.name, code=rule.code, reason=f"{node.name} {rule.reason(request, node)}")
 
 
 # --- 2. each GPU of the others
@@ -120,7 +123,10 @@ class Look:
     @property
     def rule(self) -> "GpuRule":
         """The first rule that applies: why it will not do, or that it will."""
-        return next(rule for rule in _GPU_RULES if rule.applies(self))
+        for rule in _GPU_RULES:
+            if rule.applies(self):
+                return rule
+        raise AssertionError("the last rule always applies")
 
     @property
     def runtime(self) -> RuntimeKind:
@@ -133,7 +139,8 @@ class Look:
 
     @property
     def assigned(self) -> bool:
-        return self.node.assignments.get(self.gpu.id) in self.request.names
+        kept_for = self.node.assignments.get(self.gpu.id)
+        return kept_for is not None and kept_for in self.request.names
 
     @property
     def alike(self) -> tuple[object, ...]:
@@ -238,38 +245,21 @@ class Takes:
 
 
 class Needs:
-    """What one instance of a request takes, by kind of device: a cluster has many devices and few kinds."""
+    """What one instance of a request takes, by size and kind of device: a cluster has many devices and few kinds."""
 
-    def __init__(self, request: FitRequest, count: int) -> None:
+    def __init__(self, request: FitRequest) -> None:
         self._request = request
-        self._count = count
-        self._known: dict[tuple[str, int], Takes] = {}
+        self._known: dict[tuple[int, str, int], Takes] = {}
 
-    def of(self, gpu: Gpu) -> Takes:
-        kind, total = (gpu.name, gpu.vram_total_bytes), gpu.vram_total_bytes
+    def of(self, gpu: Gpu, count: int) -> Takes:
+        """Return what each of `count` GPUs like `gpu` gives."""
+        total = gpu.vram_total_bytes
+        kind = (count, gpu.name, total)
         known = self._known.get(kind)
         if known is None:
-            need = device_need(self._request.entry, self._request.spec, self._count, gpu)
+            need = device_need(self._request.entry, self._request.spec, count, gpu)
             known = self._known[kind] = Takes(need, footprint(need, total), exceeds_device(need, total))
         return known
-
-
-def looks_at(request: FitRequest, nodes: Iterable[Node], count: int, promises: Promises) -> list[Judged]:
-    """Judge every GPU of `nodes` as one of the `count` that an instance would take."""
-    needs = Needs(request, count)
-    judged = []
-    for node in nodes:
-        for gpu in sorted(node.inventory.gpus, key=lambda gpu: (gpu.vendor, gpu.index, gpu.id)):
-            look = Look(
-                request=request,
-                node=node,
-                gpu=gpu,
-                held=promises.on(node.name, gpu.id),
-                takes=needs.of(gpu),
-                available=promises.available_bytes(node, gpu),
-            )
-            judged.append((look, look.rule))
-    return judged
 
 
 def listed(words: Iterable[str]) -> str:

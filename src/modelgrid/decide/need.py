@@ -177,6 +177,12 @@ def largest_context(
     return None
 
 
+def with_context(entry: CatalogEntry, spec: EngineSpec, gpu_count: int, device: Gpu | None, context: int) -> int:
+    """Return the bytes that an instance takes of `device`, or of host memory, with another context."""
+    need = _estimate(entry, spec, gpu_count, device, context=context)
+    return footprint(need, device.vram_total_bytes if device is not None else 0)
+
+
 def enough_gpus(entry: CatalogEntry, spec: EngineSpec, device: Gpu) -> int | None:
     """Return the smallest number of empty GPUs like `device` that an instance fits on, `None` when none does."""
     count = max(1, entry.default_gpus)

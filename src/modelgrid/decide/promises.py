@@ -29,7 +29,7 @@ from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.gpu import Gpu
 from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node
-from modelgrid.domain.placement import Decision
+from modelgrid.domain.placement import MemoryNeed
 from modelgrid.domain.target import RuntimeKind
 
 Device = tuple[NodeName, GpuId | None]
@@ -60,22 +60,7 @@ class Promises:
 
     def available_bytes(self, node: Node, gpu: Gpu | None) -> int:
         """Return what may still be given away on a GPU of `node`, or of its host memory. Never negative."""
-        held = self.on(node.name, gpu.id if gpu else None)
-        total = gpu.vram_total_bytes if gpu else node.memory_total_bytes
-        free = gpu.vram_free_bytes if gpu else node.memory_available_bytes
-        if not held:
-            return max(0, min(free, total))
-        unmeasured = sum(promise.bytes for promise in held if not promise.measured)
-        booked = sum(promise.bytes for promise in held)
-        return max(0, min(free - unmeasured, total - booked))
-
-    def with_decision(self, holder: str, decision: Decision, nodes: Iterable[Node]) -> "Promises":
-        """Return the promises with one more: what `decision` gives to `holder`, not measured yet."""
-        node = next((node for node in nodes if node.name == decision.node), None)
-        merged = dict(self.by_device)
-        for device, promise in _places(holder, decision, decision.node, decision.gpus, node, measured=False):
-            merged[device] = (*merged.get(device, ()), promise)
-        return Promises(by_device=merged)
+        return available_bytes(node, gpu, self.on(node.name, gpu.id if gpu else None))
 
     def without(self, holders: Iterable[str]) -> "Promises":
         """Return the promises as if `holders` had gone."""
@@ -85,6 +70,15 @@ class Promises:
             for device, held in self.by_device.items()
         }
         return Promises(by_device=kept)
+
+
+def available_bytes(node: Node, gpu: Gpu | None, held: Iterable[Promise]) -> int:
+    """Return what `held` leaves to give away on a GPU of `node`, or of its host memory. Never negative."""
+    total = gpu.vram_total_bytes if gpu else node.memory_total_bytes
+    free = gpu.vram_free_bytes if gpu else node.memory_available_bytes
+    unmeasured = sum(promise.bytes for promise in held if not promise.measured)
+    booked = sum(promise.bytes for promise in held)
+    return max(0, min(free - unmeasured, total - booked))
 
 
 def promises(deployments: Iterable[Deployment], nodes: Iterable[Node]) -> Promises:
@@ -97,8 +91,9 @@ def promises(deployments: Iterable[Deployment], nodes: Iterable[Node]) -> Promis
             continue
         node = by_name.get(placement.node)
         measured = node is not None and is_measured(deployment, node)
-        places = _places(deployment.id, placement.decision, placement.node, placement.gpus, node, measured=measured)
-        for device, promise in places:
+        here = node.inventory.gpus if node is not None else ()
+        need, given = placement.decision.need, placement.gpus
+        for device, promise in places(deployment.id, need, placement.node, given, here, measured=measured):
             by_device[device] = (*by_device.get(device, ()), promise)
     return Promises(by_device=by_device)
 
@@ -135,28 +130,26 @@ def read_at(deployment: Deployment, node: Node) -> float:
     return node.inventory.taken_at if on_gpus else max(node.inventory.taken_at, node.heartbeat_at)
 
 
-def _places(
+def places(
     holder: str,
-    decision: Decision,
-    node_name: NodeName | None,
-    gpus: Iterable[GpuId],
-    node: Node | None,
+    need: MemoryNeed,
+    node: NodeName,
+    given: Iterable[GpuId],
+    gpus: Iterable[Gpu],
     *,
-    measured: bool,
+    measured: bool = False,
 ) -> list[tuple[Device, Promise]]:
-    if node_name is None:
-        return []
-    need = decision.need
+    """Return what `holder` has on each of the GPUs that it was `given` on `node`, or of its host memory. `gpus` are all
+    that the node has."""
     if need.gpu_count == 0:
         if not need.terms:
             return []
-        promise = Promise(holder=holder, bytes=need.per_gpu_bytes, measured=measured)
-        return [((node_name, None), promise)]
-    totals = {gpu.id: gpu.vram_total_bytes for gpu in node.inventory.gpus} if node else {}
+        return [((node, None), Promise(holder=holder, bytes=need.per_gpu_bytes, measured=measured))]
+    totals = {gpu.id: gpu.vram_total_bytes for gpu in gpus}
     exclusive = is_exclusive(need)
-    places: list[tuple[Device, Promise]] = []
-    for gpu in gpus:
+    found: list[tuple[Device, Promise]] = []
+    for gpu in given:
         size = footprint(need, totals[gpu]) if gpu in totals else need.per_gpu_bytes
         promise = Promise(holder=holder, bytes=size, measured=measured, exclusive=exclusive)
-        places.append(((node_name, gpu), promise))
-    return places
+        found.append(((node, gpu), promise))
+    return found

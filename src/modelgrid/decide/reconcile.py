@@ -7,12 +7,13 @@ own effects made decides nothing. The numbered steps are those of `design.md` be
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 
+from modelgrid.decide.capacity import Capacity
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
-from modelgrid.decide.fit import FitRequest, fit
+from modelgrid.decide.fit import FitRequest, fit, fit_into
+from modelgrid.decide.fit_rules import Needs
 from modelgrid.decide.need import footprint
-from modelgrid.decide.promises import Promises, holds_place, is_measured, promises, read_at
+from modelgrid.decide.promises import Promises, holds_place, is_measured, read_at
 from modelgrid.decide.replicas import Plan, dismiss, least_wanted, place, plan_replicas
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.ids import DeploymentId, GpuId, NodeName
@@ -29,8 +30,12 @@ def reconcile(
     entries: Mapping[str, CatalogEntry],
     default_runtime: RuntimeKind,
     now: float,
+    capacity: Capacity | None = None,
 ) -> tuple[Effect, ...]:
     """Return what has to be done. The order of the arguments does not matter.
+
+    `capacity`, kept from pass to pass by the caller, saves looking anew at what has not changed since; it never changes
+    what is decided.
 
     `entries` are catalog entries by canonical id. `default_runtime` is taken where a specification names none.
     `now` only tells how a deployment's state reads; no rule waits for a time."""
@@ -52,7 +57,7 @@ def reconcile(
     # What is dismissed here may give its place free at once; the rest of the pass sees that as the next one would.
     dismissed = {effect.deployment_id for effect in dismissals}
     present = [replace(d, intent=Intent.REMOVE) if d.id in dismissed else d for d in present]
-    book = _Book(nodes=nodes, by_name=by_name, present=present)
+    book = _Book(nodes, by_name, present, capacity if capacity is not None else Capacity())
     for plan in plans:
         dismissals += _place(plan, entries, book)
     for plan in plans:
@@ -75,25 +80,33 @@ class _Book:
     """What is given away so far in this pass: each placement sees the ones before it."""
 
     def __init__(
-        self, *, nodes: Sequence[Node], by_name: Mapping[NodeName, Node], present: Sequence[Deployment]
+        self,
+        nodes: Sequence[Node],
+        by_name: Mapping[NodeName, Node],
+        present: Sequence[Deployment],
+        capacity: Capacity,
     ) -> None:
-        self.nodes = nodes
         self.by_name = by_name
+        self._nodes = nodes
         self._present = present
+        self._capacity = capacity
+        self._is_open = False
 
-    @cached_property
-    def promises(self) -> Promises:
-        """Made when first asked for: most passes place nothing."""
-        return promises(self._present, self.nodes)
-
-    def give(self, holder: str, decision: Decision) -> None:
-        self.promises = self.promises.with_decision(holder, decision, self.nodes)
+    @property
+    def capacity(self) -> Capacity:
+        """Brought up to date when first asked for: most passes place nothing."""
+        if not self._is_open:
+            self._is_open = True
+            self._capacity.update(self._nodes, self._present)
+        return self._capacity
 
 
 def _place(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> list[SetIntent]:
     """Place what waits; return which absent instances of an exclusive target that ends for good."""
     waiting: list[Deployment | None] = [d for d in plan.fresh if d.placement is None and d.intent is Intent.RUN]
     waiting += [None] * plan.create
+    if not waiting and not plan.exclusive:
+        return []
     spread: Counter[NodeName] = Counter()
     spread_gpus: Counter[tuple[NodeName, GpuId]] = Counter()
     for deployment in (*plan.fresh, *plan.old):
@@ -101,14 +114,15 @@ def _place(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> list
             spread[deployment.placement.node] += 1
             spread_gpus.update((deployment.placement.node, gpu) for gpu in deployment.placement.gpus)
     slots = plan.free_slots if plan.exclusive else len(waiting)
+    request = _request(plan, entries, spread, spread_gpus)
+    needs = Needs(request)
     while waiting and slots > 0:
-        request = _request(plan, entries, spread, spread_gpus)
-        decision = fit(request, book.nodes, book.promises)
+        decision = fit_into(request, book.capacity, needs)
         if decision.node is None:
             break  # its like has no place either
         pending = waiting.pop(0)
         holder = f"{plan.target.name} (new, {len(waiting)} to come)" if pending is None else pending.id
-        book.give(holder, decision)
+        book.capacity.give(holder, decision)
         slots -= 1
         spread[decision.node] += 1
         spread_gpus.update((decision.node, gpu) for gpu in decision.gpus)
@@ -117,7 +131,7 @@ def _place(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> list
     if not plan.exclusive:
         return []
     # Their nodes have stopped them by now, and must not take them up again when they are back.
-    too_many = least_wanted(plan.absent)[: max(0, len(plan.absent) - max(0, slots))]
+    too_many = least_wanted(plan.absent, len(plan.absent) - max(0, slots))
     return [dismiss(lost, f"{place(lost)} is lost, and it is started elsewhere") for lost in too_many]
 
 
@@ -134,8 +148,8 @@ def _request(
         spec=plan.target.spec,
         constraints=plan.target.constraints,
         runtime=plan.runtime,
-        spread=spread or {},
-        spread_gpus=spread_gpus or {},
+        spread=spread if spread is not None else {},
+        spread_gpus=spread_gpus if spread_gpus is not None else {},
     )
 
 
@@ -157,7 +171,8 @@ def _landing(plan: Plan, deployment: Deployment | None, decision: Decision) -> E
 
 def _refuse(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book) -> Decision:
     """Explain by what *every* placement of this pass left: the next pass, which starts from there, explains alike."""
-    decision = fit(_request(plan, entries), book.nodes, book.promises)
+    request = _request(plan, entries)
+    decision = fit_into(request, book.capacity, Needs(request))
     for deployment in plan.unplaced:
         if deployment is None:
             plan.effects.append(_landing(plan, None, decision))
@@ -205,8 +220,7 @@ def _make_room(
     one_each = [old[i : i + 1] for i in range(len(old))]
     several = [old[:count] for count in range(2, len(old) + 1)]
     for victims in ([], *one_each, *several):
-        nodes, left = _without([*leaving, *victims], book)
-        if fit(request, nodes, left).placed:
+        if fit(request, *_without([*leaving, *victims], book)).placed:
             return victims
     return []
 
@@ -215,19 +229,25 @@ def _give_up_first(plan: Plan, entries: Mapping[str, CatalogEntry], book: _Book)
     """Return the old instance of an exclusive target that ends before its replacement may start: the least wanted one
     without which there would be a place. Without a place it serves on."""
     request = _request(plan, entries)
-    for victim in least_wanted(plan.old):
-        if fit(request, *_without([victim], book)).placed:
+    anyway = fit_into(request, book.capacity, Needs(request)).placed
+    for victim in least_wanted(plan.old, len(plan.old)):
+        if anyway or fit(request, *_without([victim], book)).placed:
             return [dismiss(victim, "ends before its replacement starts, as only one of the two may run")]
     return []
 
 
 def _without(gone: Sequence[Deployment], book: _Book) -> tuple[list[Node], Promises]:
-    """Return the nodes and promises as they will be when `gone` have left and the devices were read again."""
+    """Return the nodes of `gone`, and what is held there, as they will be when those have left and the devices were
+    read again. All other nodes stay as they are: whoever has no place there has none then."""
     freed: Counter[tuple[NodeName, GpuId | None]] = Counter()
+    touched: dict[NodeName, Node] = {}
     for deployment in gone:
         placement = deployment.placement
         node = book.by_name.get(placement.node) if placement is not None else None
-        if placement is None or node is None or not holds_place(deployment) or not is_measured(deployment, node):
+        if placement is None or node is None:
+            continue
+        touched[node.name] = node
+        if not holds_place(deployment) or not is_measured(deployment, node):
             continue
         need = placement.decision.need
         if need.gpu_count == 0:
@@ -235,10 +255,8 @@ def _without(gone: Sequence[Deployment], book: _Book) -> tuple[list[Node], Promi
         for gpu in node.inventory.gpus:
             if gpu.id in placement.gpus:
                 freed[node.name, gpu.id] += footprint(need, gpu.vram_total_bytes)
-    touched = {name for name, _ in freed}
-    nodes = [_with_freed(node, freed) if node.name in touched else node for node in book.nodes]
     gone_ids: set[DeploymentId] = {deployment.id for deployment in gone}
-    return nodes, book.promises.without(gone_ids)
+    return [_with_freed(node, freed) for node in touched.values()], book.capacity.promises_on(touched).without(gone_ids)
 
 
 def _with_freed(node: Node, freed: Mapping[tuple[NodeName, GpuId | None], int]) -> Node:

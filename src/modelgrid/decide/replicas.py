@@ -81,15 +81,15 @@ def plan_replicas(
     # An old instance goes when new ones (or stopped ones, which an operator wants so) fill the number without it.
     satisfied = sum(d.intent is Intent.STOP or serves(d) for d in fresh)
     all_settled = satisfied == len(fresh)
-    for deployment in least_wanted(old)[: max(0, satisfied + len(old) - target.replicas)]:
+    for deployment in least_wanted(old, satisfied + len(old) - target.replicas):
         going.append((deployment, _why_it_goes(deployment, target, nodes)))
         old.remove(deployment)
     surplus = len(fresh) + len(old) - target.replicas - (SURGE if old and not target.constraints.exclusive else 0)
-    for deployment in least_wanted(fresh)[: max(0, surplus)]:
+    for deployment in least_wanted(fresh, surplus):
         going.append((deployment, _why_it_is_too_many(deployment, target)))
         fresh.remove(deployment)
-    serving = len(old) + sum(d.intent is Intent.STOP or serves(d) for d in fresh)
-    for deployment in least_wanted(absent)[: max(0, serving + len(absent) - target.replicas)]:
+    serving = len(old) + sum(d.intent is Intent.STOP or serves(d) for d in fresh) if absent else 0
+    for deployment in least_wanted(absent, serving + len(absent) - target.replicas):
         parted.append(dismiss(deployment, f"{place(deployment)} is lost, and others serve in its place"))
         absent.remove(deployment)
 
@@ -179,10 +179,10 @@ def _why_it_is_too_many(deployment: Deployment, target: Target) -> str:
 _WORTH = {DeploymentState.PENDING: 1, DeploymentState.STOPPED: 2, DeploymentState.FAILED: 3}
 
 
-def least_wanted(deployments: Sequence[Deployment]) -> list[Deployment]:
-    """Return `deployments` in the order in which they are given up: without a place, stopped, failed, not ready,
-    serving; the newest first in each."""
-    if not deployments:
+def least_wanted(deployments: Sequence[Deployment], number: int) -> list[Deployment]:
+    """Return the first `number` (none if negative) in the order in which they are given up: without a place, stopped,
+    failed, not ready, serving; the newest first in each."""
+    if number <= 0 or not deployments:
         return []
 
     def worth(deployment: Deployment) -> int:
@@ -191,7 +191,7 @@ def least_wanted(deployments: Sequence[Deployment]) -> list[Deployment]:
         return 5 if serves(deployment) else _WORTH.get(classify(deployment, deployment.created_at).state, 4)
 
     newest_first = sorted(deployments, key=lambda d: (d.created_at, d.id), reverse=True)
-    return sorted(newest_first, key=worth)
+    return sorted(newest_first, key=worth)[:number]
 
 
 def dismiss(deployment: Deployment, reason: str) -> SetIntent:

@@ -1,10 +1,13 @@
 """Sizes and durations as people write them."""
 
+from functools import lru_cache
+
 KIB = 1024
 MIB = 1024**2
 GIB = 1024**3
 
 
+@lru_cache(maxsize=4096)  # few sizes, and sentences of placements say them over and over
 def format_bytes(size: int | None) -> str:
     """Return `size` bytes with three significant digits and a binary unit; `—` when not known.
 

@@ -78,7 +78,7 @@ class DeploymentActions:
         async with self._targets.together:
             removed = await self._apply(deployment_id, leaving, "remove_requested", "remove requested", by)
             failpoint("dismissed")
-            target = next((item for item in self._targets.all() if item.name == present.target), None)
+            target = self._targets.find(present.target)
             if target is not None and target.replicas > 1:
                 await self._targets.scale(target.name, target.replicas - 1, by=by)
             elif target is not None:

@@ -27,7 +27,7 @@ class PreviewService:
         entry = self._targets.entry_of(request.model)
         await self._targets.check(request)
         now = self._clock.now()
-        present = next((item for item in self._targets.all() if item.name == entry.id), None)
+        present = self._targets.find(entry.id)
         # Sealed values differ at each sealing: an unchanged environment must not look like a change here.
         env = present.spec.env if present else request.spec.env
         wish = Target(

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import structlog
 
+from modelgrid.decide.capacity import Capacity
 from modelgrid.decide.effects import CreateDeployment, Effect, PlaceDeployment, RefuseDeployment, SetIntent
 from modelgrid.decide.fit_rules import runtime_on
 from modelgrid.decide.reconcile import reconcile
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import ModelGridError, NotFound
 from modelgrid.domain.event import Event, Level, Subject
-from modelgrid.domain.ids import DeploymentId, deployment_id
+from modelgrid.domain.ids import DeploymentId, NodeName, deployment_id
 from modelgrid.domain.log import SCHEDULER
 from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.node import Node
@@ -55,6 +56,9 @@ class Reconciler:
         self._secrets = secrets
         self._event = EventMaker(clock, Subject.DEPLOYMENT)
         self._woken = asyncio.Event()
+        self._capacity = Capacity()
+        self._here: dict[NodeName, Node] = {}
+        """The nodes that the present pass decides about."""
         self.problem = ""
         """Why the last pass could not be finished; empty when it was."""
 
@@ -83,6 +87,7 @@ class Reconciler:
         """Decide and apply once; return what was applied."""
         async with self._targets.together:
             effects = self.plan(self._targets.all())
+            self._here = {node.name: node for node in self._nodes()}
             for effect in effects:
                 await self._apply(effect)
         return effects
@@ -97,6 +102,7 @@ class Reconciler:
             entries,
             self._default_runtime,
             self._clock.now(),
+            self._capacity,
         )
 
     async def _apply(self, effect: Effect) -> None:
@@ -166,7 +172,7 @@ class Reconciler:
         log.info("deployment dismissed", deployment=effect.deployment_id, reason=effect.reason)
 
     def _placed(self, deployment: Deployment, decision: Decision, now: float) -> Deployment:
-        node = next((node for node in self._nodes() if node.name == decision.node), None)
+        node = self._here.get(decision.node) if decision.node is not None else None
         runtime = runtime_on(deployment.spec, node, self._default_runtime) if node is not None else deployment.runtime
         return _placed(deployment, decision, now, runtime)
 

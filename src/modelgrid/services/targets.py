@@ -78,6 +78,10 @@ class TargetService:
     def all(self) -> tuple[Target, ...]:
         return tuple(sorted(self._targets.values(), key=lambda target: target.name))
 
+    def find(self, name: str) -> Target | None:
+        """Return a target by its name."""
+        return self._targets.get(name)
+
     def entry_of(self, model: str) -> CatalogEntry:
         """Return the catalog entry of a model by id or alias. Raises `NotFound` with near names."""
         return self._catalog.entry(model)

@@ -47,6 +47,9 @@ class _Known:
     note: str = ""
     """What is to be mended in time."""
     unwritten: bool = False
+    shown: Node | None = None
+    """`node` with what is wanted and thought of it; made anew when one of them changed."""
+    shown_of: Node | None = None
 
 
 class ControlPlane:
@@ -101,12 +104,16 @@ class ControlPlane:
         known = self._known.get(name)
         if known is None or known.node is None:
             return None
-        return replace(
-            known.node,
-            status=self._status_of(name),
-            liveness=known.liveness,
-            problem=known.problem or known.node.problem,
-        )
+        status, problem = self._status_of(name), known.problem or known.node.problem
+        shown = known.shown
+        if (
+            shown is None
+            or known.shown_of is not known.node
+            or (shown.status, shown.liveness, shown.problem) != (status, known.liveness, problem)
+        ):
+            shown = replace(known.node, status=status, liveness=known.liveness, problem=problem)
+            known.shown, known.shown_of = shown, known.node
+        return shown
 
     def note_of(self, name: NodeName) -> str:
         """Return what is to be mended about a node in time, such as its version; empty when there is nothing."""

@@ -119,7 +119,7 @@ class Intake:
         placement = reported.placement
         if placement is None or placement.node != node or reported.intent is Intent.REMOVE:
             return
-        target = next((item for item in self._targets.all() if item.name == reported.target), None)
+        target = self._targets.find(reported.target)
         if target is None or await self._is_history(reported.id):
             return  # it is not ordered, so its node ends it
         spec = await asyncio.to_thread(self._targets.sealed, reported.spec, target.spec)

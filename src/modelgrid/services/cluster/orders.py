@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from modelgrid.decide.assignment import order_of
@@ -10,7 +10,6 @@ from modelgrid.domain.cluster import Order, Orders
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.ids import DeploymentId, NodeName
 from modelgrid.domain.node import NodeStatus
-from modelgrid.domain.target import Target
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
@@ -40,6 +39,8 @@ class OrderBook:
         self._pages: dict[NodeName, Orders] = {}
         self._removals: defaultdict[NodeName, dict[DeploymentId, int]] = defaultdict(dict)
         """Sequence of the first orders that removed a deployment, by node."""
+        self._exclusive: set[str] = set()
+        """Names of targets that are."""
         self._stale: set[NodeName] = set()
         self._changed: dict[NodeName, asyncio.Event] = {}
 
@@ -48,7 +49,14 @@ class OrderBook:
         for deployment in self._registry.all():
             self._follow(deployment.id)
         self._registry.on_change(self._follow)
-        self._targets.changed.listen(self.all_changed)
+        self._targets.changed.listen(self._targets_changed)
+
+    def _targets_changed(self) -> None:
+        """Of targets orders say only whether they are exclusive."""
+        exclusive = {target.name for target in self._targets.all() if target.constraints.exclusive}
+        if exclusive != self._exclusive:
+            self._exclusive = exclusive
+            self.all_changed()
 
     def all_changed(self) -> None:
         """Something changed that may be in anybody's orders."""
@@ -109,9 +117,8 @@ class OrderBook:
                 waiting.set()
 
     def _written(self, node: NodeName, before: Orders | None) -> Orders:
-        targets = {target.name: target for target in self._targets.all()}
         rows = (self._registry.find(item) for item in sorted(self._on_node[node]))
-        orders = tuple(self._order(row, targets) for row in rows if row is not None)
+        orders = tuple(self._order(row) for row in rows if row is not None)
         page = Orders(
             node=node,
             epoch=self.epoch,
@@ -127,8 +134,8 @@ class OrderBook:
         self._removals[node] = {item: known.get(item, page.sequence) for item in removed}
         return page
 
-    def _order(self, row: Deployment, targets: Mapping[str, Target]) -> Order:
-        target = targets.get(row.target)
+    def _order(self, row: Deployment) -> Order:
+        target = self._targets.find(row.target)
         exclusive = target is not None and target.constraints.exclusive
         spec = replace(row.spec, env=self._targets.opened_env(row.spec))
         return order_of(row, spec, exclusive=exclusive, entry=self._catalog.find(row.model))
