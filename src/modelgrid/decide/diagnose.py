@@ -7,6 +7,7 @@ no cause and are not read.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from modelgrid.decide.failure_rule import LOG, RUNTIME, Rule, exit_signal
@@ -40,12 +41,17 @@ def diagnose(exit_: EngineExit | None, lines: Sequence[str], error: str = "") ->
     for rule in RULES:
         if rule.exits is not None and exit_ is not None and rule.exits(exit_):
             return _diagnosis(rule, {"signal": _signal_name(exit_)}, _exit_text(exit_))
-        if rule.pattern is None:
+        if not rule.pattern:
             continue
         for text in _texts(rule, words, log):
-            if match := rule.pattern.search(text):
+            if match := _compiled(rule.pattern).search(text):
                 return _diagnosis(rule, match.groupdict(), text)
     return None
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def _texts(rule: Rule, words: Sequence[str], log: Sequence[str]) -> Iterator[str]:

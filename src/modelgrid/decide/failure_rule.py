@@ -1,6 +1,5 @@
 """The form of a known failure of engines. The table is `decide.failure_rules`."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +21,9 @@ class Rule:
     cause: str
     remedy: str
     remedy_else: str = ""
-    pattern: re.Pattern[str] | None = None
+    pattern: str = ""
+    """Regular expression, in which capitals do not matter. Compiled when the first failure is looked at: compiling all
+    of them is 30 ms of each start."""
     where: str = ""
     retry: bool = False
     exits: Callable[[EngineExit], bool] | None = None
@@ -37,7 +38,3 @@ def exit_signal(exit_: EngineExit) -> int | None:
 
 def died_of(*signals: int) -> Callable[[EngineExit], bool]:
     return lambda exit_: exit_signal(exit_) in signals
-
-
-def words(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)

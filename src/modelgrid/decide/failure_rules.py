@@ -7,7 +7,7 @@ and the NVIDIA container toolkit; the unit tests carry the recorded lines.
 
 from typing import Final
 
-from modelgrid.decide.failure_rule import LOG, RUNTIME, Rule, died_of, words
+from modelgrid.decide.failure_rule import LOG, RUNTIME, Rule, died_of
 
 _LESS = "Ask for a smaller context or concurrency, more GPUs per instance, or a smaller or quantised model."
 _TOKEN = (
@@ -26,7 +26,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # What the container engine says.
     Rule(
         code="gpu_runtime_missing",
-        pattern=words(
+        pattern=(
             r"could not select device driver|unknown or invalid runtime name: nvidia|unresolvable CDI devices"
             r"|nvidia-container-(?:cli|runtime)[^\n]*(?:not found|no such file)"
         ),
@@ -35,7 +35,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="driver_too_old",
-        pattern=words(
+        pattern=(
             r"unsatisfied condition: (?P<need>cuda ?>= ?[\d.]+)|driver on your system is too old"
             r"|CUDA driver version is insufficient|forward compatibility was attempted on non supported HW"
             r"|unsupported PTX version|compiled with an unsupported toolchain"
@@ -46,13 +46,13 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="driver_mismatch",
-        pattern=words(r"Driver/library version mismatch"),
+        pattern=(r"Driver/library version mismatch"),
         cause="The driver's library and its kernel module have different versions; it was updated without a restart.",
         remedy="Reload the NVIDIA kernel modules, or restart the machine.",
     ),
     Rule(
         code="gpu_not_visible",
-        pattern=words(
+        pattern=(
             r"No CUDA GPUs are available|Found no NVIDIA driver|Failed to infer device type|CUDA unknown error"
             r"|nvml error: driver not loaded|invalid device ordinal|no ROCm-capable device|No HIP GPUs are available"
             r"|libcuda\.so\.1: cannot open shared object|CUDA-capable device\(s\) is/are busy|unknown device: "
@@ -62,7 +62,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="registry_rate_limited",
-        pattern=words(r"toomanyrequests|pull rate limit"),
+        pattern=(r"toomanyrequests|pull rate limit"),
         where=RUNTIME,
         cause="The registry refuses further pulls for a while.",
         remedy="Log in to the registry on this node, or wait and try again.",
@@ -70,14 +70,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="registry_tls",
-        pattern=words(r"x509: |server gave HTTP response to HTTPS client|tls: (?:failed|handshake|bad|unknown)"),
+        pattern=(r"x509: |server gave HTTP response to HTTPS client|tls: (?:failed|handshake|bad|unknown)"),
         where=RUNTIME,
         cause="The registry's certificate is not trusted, or it speaks no TLS.",
         remedy="Add its certificate authority on this node, or list it as an insecure registry of the engine.",
     ),
     Rule(
         code="image_refused",
-        pattern=words(
+        pattern=(
             r"pull access denied|requested access to the resource is denied|no basic auth credentials"
             r"|unauthorized: |authentication required|denied: "
         ),
@@ -87,16 +87,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="image_not_found",
-        pattern=words(
-            r"manifest unknown|manifest for \S+ not found|no such image|name unknown|repository \S+ not found"
-        ),
+        pattern=(r"manifest unknown|manifest for \S+ not found|no such image|name unknown|repository \S+ not found"),
         where=RUNTIME,
         cause="The registry does not have this image or tag.",
         remedy="Check the image's name and tag.",
     ),
     Rule(
         code="registry_unreachable",
-        pattern=words(
+        pattern=(
             r"dial tcp|lookup \S+ on|no such host|Client\.Timeout|TLS handshake timeout|net/http: request canceled"
             r"|pinging container registry|i/o timeout"
         ),
@@ -107,7 +105,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="port_in_use",
-        pattern=words(r"\[Errno 98\]|address already in use|port is already allocated|EADDRINUSE"),
+        pattern=(r"\[Errno 98\]|address already in use|port is already allocated|EADDRINUSE"),
         cause="Another program took the engine's port.",
         remedy="Nothing to do: the next start takes another port.",
         retry=True,
@@ -115,7 +113,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(
         code="shared_memory_too_small",
         exits=died_of(7),
-        pattern=words(
+        pattern=(
             r"/dev/shm[^\n]*no space left|no space left[^\n]*/dev/shm|creating shared memory segment"  # noqa: S108
             r"|insufficient shared memory|\bbus error\b"
         ),
@@ -124,29 +122,27 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="disk_full",
-        pattern=words(r"no space left on device|\[Errno 28\]|disk quota exceeded|not enough free disk space"),
+        pattern=(r"no space left on device|\[Errno 28\]|disk quota exceeded|not enough free disk space"),
         cause="A disk is full.",
         remedy="Free space below docker.modelCacheDir and the container engine's folder, or use a larger disk.",
     ),
     Rule(
         code="mount_failed",
-        pattern=words(r"bind source path does not exist|invalid mount config|error mounting|statfs \S+: no such file"),
+        pattern=(r"bind source path does not exist|invalid mount config|error mounting|statfs \S+: no such file"),
         where=RUNTIME,
         cause="A folder that the deployment mounts could not be mounted.",
         remedy="Create the folder on this node, or remove the mount.",
     ),
     Rule(
         code="engine_program_missing",
-        pattern=words(
-            r"executable file not found|exec format error|exec: \S+ no such file|`?vllm`? (?:was )?not found"
-        ),
+        pattern=(r"executable file not found|exec format error|exec: \S+ no such file|`?vllm`? (?:was )?not found"),
         cause="The engine's program is missing in the image or on this node, or was built for another processor.",
         remedy="Use an image of vLLM for this machine's architecture, or set docker.vllmPath.",
     ),
     # What vLLM and its libraries say; memory first.
     Rule(
         code="kv_cache_too_small",
-        pattern=words(
+        pattern=(
             r"max seq len \((?P<asked>\d+)\).*?(?:estimated maximum model length is |stored in KV cache \()"
             r"(?P<estimate>\d+)"
             r"|max seq len \(\d+\)|No available memory for the cache blocks"
@@ -157,7 +153,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="gpu_memory_taken",
-        pattern=words(
+        pattern=(
             r"Free memory on device \S+ \((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than"
             r"[^\n]*?(?P<wanted>[\d.]+) GiB\)|Error in memory profiling|less than desired GPU memory utilization"
         ),
@@ -167,7 +163,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="gpu_out_of_memory",
-        pattern=words(
+        pattern=(
             r"(?:CUDA|HIP|XPU|GPU) out of memory|torch(?:\.cuda)?\.OutOfMemoryError|CUDA error: out of memory"
             r"|CUBLAS_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation|UR_RESULT_ERROR_OUT_OF_\w+|hipErrorOutOfMemory"
         ),
@@ -177,7 +173,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="host_memory_low",
-        pattern=words(
+        pattern=(
             r"Available memory on node \S+ [^\n]*less than requested memory for kv|DefaultCPUAllocator"
             r"|Cannot allocate memory|\[Errno 12\]|(?:^|: )MemoryError|std::bad_alloc"
         ),
@@ -187,15 +183,13 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="context_too_long",
-        pattern=words(
-            r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived[^=]*=(?P<most>\d+)"
-        ),
+        pattern=(r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived[^=]*=(?P<most>\d+)"),
         cause="The context asked, {asked} tokens, is longer than the model supports.",
         remedy="Ask for a context of at most {most} tokens.",
     ),
     Rule(
         code="gpu_count_does_not_divide",
-        pattern=words(
+        pattern=(
             r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by[^\n]*?\((?P<count>\d+)\)"
             r"|is not divisible by (?:the )?(?:tensor|tp)"
         ),
@@ -205,14 +199,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="too_few_gpus",
-        pattern=words(r"World size \((?P<world>\d+)\) is larger than the number of available GPUs"),
+        pattern=(r"World size \((?P<world>\d+)\) is larger than the number of available GPUs"),
         cause="The engine sees fewer GPUs than it was given.",
         remedy="Check with `modelgrid gpu list` that all GPUs of this node are healthy.",
     ),
     # The hub.
     Rule(
         code="model_gated",
-        pattern=words(
+        pattern=(
             r"gated repo|GatedRepoError|Access to model \S+ is restricted|awaiting a review from the repo authors"
         ),
         cause="The model's weights are behind a licence that this node's token has not accepted, or there is no token.",
@@ -220,7 +214,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="token_refused",
-        pattern=words(
+        pattern=(
             r"Invalid user token|Invalid credentials in Authorization header|Invalid username or password"
             r"|Access Token \S+ is expired|User Access Token[^\n]*expired|token has the correct permissions"
         ),
@@ -229,7 +223,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="model_path_missing",
-        pattern=words(
+        pattern=(
             r"Repo id must be in the form[^\n]*?'(?P<path>/[^']*)'"
             r"|Invalid repository ID or local directory specified: '(?P<folder>/[^']*)'"
             r"|FileNotFoundError:[^\n]*config\.json"
@@ -240,13 +234,13 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="hub_offline",
-        pattern=words(r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled"),
+        pattern=(r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled"),
         cause="The weights are not on this node and downloads are switched off.",
         remedy="Download the model into the model cache first, or remove HF_HUB_OFFLINE.",
     ),
     Rule(
         code="model_not_found",
-        pattern=words(
+        pattern=(
             r"is not a local folder (?:and is not a valid|or a valid)|Repository Not Found for url"
             r"|RepositoryNotFoundError|Revision Not Found|is not a valid git identifier"
             r"|Invalid repository ID or local directory|does not appear to have a file named config\.json"
@@ -256,14 +250,14 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="hub_rate_limited",
-        pattern=words(r"429 (?:Client Error|Too Many Requests)"),
+        pattern=(r"429 (?:Client Error|Too Many Requests)"),
         cause="The model hub refuses further downloads for a while.",
         remedy="Wait, or deploy with a token (--env HF_TOKEN=hf_…), which raises the limit.",
         retry=True,
     ),
     Rule(
         code="hub_unreachable",
-        pattern=words(
+        pattern=(
             r"We couldn't connect to 'https?://|couldn't find them in the cached files|Max retries exceeded with url"
             r"|Temporary failure in name resolution|LocalEntryNotFoundError|httpx?\.Connect(?:Error|Timeout)"
             r"|cannot find the requested files in the (?:local|disk) cache"
@@ -274,7 +268,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="weights_corrupt",
-        pattern=words(
+        pattern=(
             r"SafetensorError|Error while deserializing header|MetadataIncompleteBuffer|HeaderTooLarge"
             r"|PytorchStreamReader failed|invalid load key"
         ),
@@ -284,7 +278,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # The model and the hardware.
     Rule(
         code="remote_code_needed",
-        pattern=words(
+        pattern=(
             r"`trust_remote_code=True`|option `trust_remote_code|contains custom code which must be executed"
             r"|requires you to execute the"
         ),
@@ -293,7 +287,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="dtype_unsupported",
-        pattern=words(
+        pattern=(
             r"Bfloat16 is only supported on GPUs with compute capability of at least (?P<need>[\d.]+)"
             r"|dtype \S+ is not supported|does not support (?:bfloat16|float16)|\w*float16 is not supported"
         ),
@@ -303,7 +297,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="compute_capability",
-        pattern=words(
+        pattern=(
             r"no kernel image is available|is not supported for the current GPU\. Minimum capability: (?P<need>\d+)"
             r"|not compatible with the current PyTorch|requires (?:GPU )?compute capability"
         ),
@@ -313,7 +307,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="architecture_unsupported",
-        pattern=words(
+        pattern=(
             r"Model architectures \[(?P<name>[^\]]*)\] are not supported|does not recognize this architecture"
             r"|has no vLLM implementation and|Should have a `model_type` key|Cannot find model module"
         ),
@@ -322,9 +316,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="wrong_arguments",
-        pattern=words(
-            r"(?:vllm|vllm serve|api_server\.py|python -m modelgrid\.simulator serve): error: (?P<what>[^\n]+)"
-        ),
+        pattern=(r"(?:vllm|vllm serve|api_server\.py|python -m modelgrid\.simulator serve): error: (?P<what>[^\n]+)"),
         where=LOG,
         cause="vLLM refused its arguments: {what}.",
         remedy="Correct the deployment's arguments; options differ between versions of vLLM.",
@@ -332,7 +324,7 @@ RULES: Final[tuple[Rule, ...]] = (
     # Effects that have many causes come last.
     Rule(
         code="gpu_fault",
-        pattern=words(
+        pattern=(
             r"illegal memory access|uncorrectable ECC error|unspecified launch failure|fallen off the bus"
             r"|device-side assert|\bXid\b|CUDA error: hardware"
         ),
@@ -342,34 +334,34 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="nccl",
-        pattern=words(r"NCCL error|nccl(?:System|Internal|Remote|UnhandledCuda)Error|DistBackendError|RCCL error"),
+        pattern=(r"NCCL error|nccl(?:System|Internal|Remote|UnhandledCuda)Error|DistBackendError|RCCL error"),
         cause="The GPUs could not talk to each other (NCCL).",
         remedy="Set NCCL_DEBUG=INFO to see why; NCCL_P2P_DISABLE=1 helps where peer access between the GPUs is broken.",
         retry=True,
     ),
     Rule(
         code="too_many_files",
-        pattern=words(r"\[Errno 24\]|Too many open files|can't start new thread|pthread_create failed"),
+        pattern=(r"\[Errno 24\]|Too many open files|can't start new thread|pthread_create failed"),
         cause="The engine reached a limit of open files or threads.",
         remedy="Raise the limits (LimitNOFILE, LimitNPROC, pids limit) of the daemon or the container engine.",
         retry=True,
     ),
     Rule(
         code="cache_not_writable",
-        pattern=words(r"\[Errno 13\]|\[Errno 30\]|Read-only file system|PermissionError at"),
+        pattern=(r"\[Errno 13\]|\[Errno 30\]|Read-only file system|PermissionError at"),
         cause="The engine may not write where it must, usually the model cache.",
         remedy="Give the daemon's user write access to docker.modelCacheDir.",
     ),
     Rule(
         code="python_module_missing",
-        pattern=words(r"No module named '(?P<module>[^']+)'|ImportError: (?P<what>[^\n]+)"),
+        pattern=(r"No module named '(?P<module>[^']+)'|ImportError: (?P<what>[^\n]+)"),
         cause="A Python module is missing or broken in the engine's installation.",
         remedy="Install {module} beside vLLM, or use an image that has it.",
         remedy_else="Install vLLM anew, or use its official image.",
     ),
     Rule(
         code="configuration_refused",
-        pattern=words(r"Value error, (?P<what>[^\n]+?)(?: \[type=|$)"),
+        pattern=(r"Value error, (?P<what>[^\n]+?)(?: \[type=|$)"),
         where=LOG,
         cause="vLLM refused the model's configuration: {what}.",
         remedy="Correct the deployment's arguments, or use another engine image.",
