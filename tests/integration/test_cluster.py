@@ -1,5 +1,6 @@
 """Several daemons under one control plane: they join, get their share, and answer for each other."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +8,9 @@ import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
 from daemon_under_test import SMALL, wait_until
+
+CHANGES = 10
+SPREAD_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,29 @@ def test_any_gateway_serves_any_model_of_the_cluster(cluster: ClusterUnderTest) 
         wait_until(f"{gateway.config['nodeName']} streams from worker-a", streams, said=cluster.words)
         listed = httpx.get(f"{gateway.api_url}/v1/models", headers=headers, trust_env=False).json()["data"]
         assert [model["id"] for model in listed if model["id"] == SMALL] == [SMALL]
+
+
+def test_what_changes_holds_at_every_gateway_within_half_a_second(cluster: ClusterUnderTest) -> None:
+    """A new key, and its end, on the gateways of all nodes: they travel in the routing table, as replicas do."""
+    gateways = {"control-a": cluster.control, **cluster.workers}
+    taken: list[float] = []
+    for number in range(CHANGES):
+        made = call(cluster.control, "POST", "/apikeys", {"label": f"spread-{number}"})
+        headers = {"Authorization": f"Bearer {made['secret']}"}
+        for end, status in ((False, 200), (True, 401)):
+            if end:
+                call(cluster.control, "DELETE", f"/apikeys/{made['id']}")
+            changed = time.monotonic()
+            for daemon in gateways.values():
+                while httpx.get(f"{daemon.api_url}/v1/models", headers=headers, trust_env=False).status_code != status:
+                    assert time.monotonic() < changed + 10, daemon.config["nodeName"]
+                    time.sleep(0.005)
+            taken.append(time.monotonic() - changed)
+    taken.sort()
+    median = taken[len(taken) // 2]
+    most = 1000 * taken[-1]
+    print(f"\n{len(taken)} changes, {len(gateways)} gateways: median {1000 * median:.0f} ms, most {most:.0f} ms")
+    assert median <= SPREAD_SECONDS
 
 
 def test_the_control_plane_counts_what_other_gateways_answer(cluster: ClusterUnderTest) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -312,6 +313,24 @@ async def test_a_peer_whose_certificate_is_none_is_no_way(tmp_path: Path) -> Non
             assert [(await a.chat()).status for _ in range(4)] == [200] * 4
         assert len(there.seen) == 0
         assert "no way to node b" in a.log.read_text()
+
+
+async def test_what_runs_only_where_no_way_leads_is_refused_at_once(tmp_path: Path) -> None:
+    """It is not on its way, so there is nothing to wait for in line; when the way is there it is taken."""
+    async with Upstream(answers) as there, cluster(tmp_path, "a", "b") as (a, b):
+        await publish((a, b), model("m", [b.here(there, "there")]))
+        for peers in ((a.peer,), (a.peer, replace(b.peer, certificate="not a certificate"))):
+            await a.knows(*peers)
+            began = time.monotonic()
+            answer = await a.chat()
+            took = time.monotonic() - began
+            assert (answer.status, answer.code) == (503, "model_unreachable")
+            assert int(answer.header("retry-after") or 0) >= 1
+            print(f"\nwithout a way to the node: 503 after {1000 * took:.0f} ms")
+            assert took < 1.0
+        assert len(there.seen) == 0
+        await a.knows(a.peer, b.peer)
+        assert (await a.chat()).status == 200
 
 
 def test_a_gateway_that_takes_peers_needs_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """The one error shape: `{"error": {"code", "message", "fix", "details"}}`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any
 
@@ -45,6 +45,14 @@ def error_response(error: ModelGridError) -> JSONResponse:
     return JSONResponse({"error": body}, status_code=error.status, headers=headers)
 
 
+def _in_words(problem: Mapping[str, Any]) -> str:
+    """Return what is wrong with one part of a request. Of what was given only numbers are said: texts may be secret."""
+    where = ".".join(str(part) for part in problem["loc"]).removeprefix("body.")
+    given, message = problem.get("input"), str(problem["msg"])
+    said = f", and is {given}" if isinstance(given, int | float) and not isinstance(given, bool) else ""
+    return f"{where} {message.replace('Input should', 'should', 1)}{said}" if said else f"{where}: {message}"
+
+
 def install(app: FastAPI) -> None:
     """Give every foreseen failure the one shape."""
 
@@ -59,7 +67,7 @@ def install(app: FastAPI) -> None:
         problems = [
             {"path": ".".join(str(part) for part in item["loc"]), "expected": item["msg"]} for item in error.errors()
         ]
-        said = "; ".join(f"{problem['path']}: {problem['expected']}" for problem in problems[:5])
+        said = "; ".join(_in_words(item) for item in error.errors()[:5])
         return error_response(InvalidInput(f"The request is refused: {said}.", problems=problems))
 
     async def on_http(request: Request, error: Exception) -> Response:

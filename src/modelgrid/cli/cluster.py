@@ -8,7 +8,7 @@ import typer
 
 from modelgrid.cli import complete
 from modelgrid.cli.cluster_join import join_without_daemon
-from modelgrid.cli.options import Json, new_noun, session_of, verbs
+from modelgrid.cli.options import EPILOG, Json, located, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, counted, paragraph, print_json, say, status
 from modelgrid.cli.run import run
 from modelgrid.cli.tables import NOTHING, Column, facts, table
@@ -51,7 +51,6 @@ def register(app: typer.Typer) -> None:
         placements=placements,
         desired=desired,
         ensure=run,
-        scale=scale,
         clear=clear,
         cordon=cordon,
         drain=drain,
@@ -61,6 +60,8 @@ def register(app: typer.Typer) -> None:
         leave=leave,
         remove=remove,
     )
+    # `-1` is a number to be refused, and no option
+    noun.command("scale", epilog=EPILOG, context_settings={"ignore_unknown_options": True})(located(scale))
     app.add_typer(noun, name="cluster")
 
 
@@ -151,7 +152,7 @@ def _target(item: "TargetView") -> list[object]:
 def scale(
     context: typer.Context,
     model: Model,
-    replicas: Annotated[int, typer.Argument(help="Instances to keep running.")],
+    replicas: Annotated[int, typer.Argument(help="Instances to keep running.", min=0)],
     as_json: Json = False,
 ) -> None:
     """Change how many instances of a model are kept running."""
@@ -192,9 +193,11 @@ def drain(
 ) -> None:
     """Place nothing new on a node and move what runs there, one by one, replacements first."""
     _act(context, node, "drain", as_json=as_json and not wait)
-    if not wait:
-        return
     with session_of(context).client() as client:
+        if not as_json:
+            _tell_when_nobody_takes_it(client, node)
+        if not wait:
+            return
         left = _wait_drained(client, node, timeout)
         if as_json:
             print_json({"node": node, "left": left})
@@ -204,6 +207,17 @@ def drain(
             say(f"{node} is empty.", "green")
     if left:
         raise typer.Exit(1)
+
+
+def _tell_when_nobody_takes_it(client: "ModelGridClient", node: str) -> None:
+    """Say so when no other node is open for what runs on a node that is drained: it serves on, and waits for one."""
+    others = [item for item in client.list_nodes()["items"] if item["name"] != node]
+    if any(item["status"] == "active" and item["liveness"] == "ready" for item in others):
+        return
+    placed = sum(item["node"] == node for item in client.list_deployments()["items"])
+    if placed:
+        say(f"No other node is open for its {counted(placed, 'deployment')}: what runs there serves on.", "yellow")
+        say(f"Activate or add another node, or take {node} back with `modelgrid cluster activate {node}`.")
 
 
 def _wait_drained(client: "ModelGridClient", node: str, timeout: float | None) -> list[str]:

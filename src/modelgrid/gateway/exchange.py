@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 BUSY = frozenset((429, 503))
 """What an engine answers when it has no room: nothing was generated."""
 _NO_TOKENS = (0, 0)
-_STOPPED = ModelState.STOPPED  # looking a member up in its enum takes longer than comparing it
+_COMING = (ModelState.STARTING, ModelState.ON_REQUEST)  # looking a member up in its enum takes longer than comparing it
 
 
 class Exchange:
@@ -280,7 +280,7 @@ class Exchange:
             return False
         if self._tried:
             return any(replica.ready and replica.id not in self._tried for replica in model.replicas)
-        return model.has_ready_replica or model.route.state is not _STOPPED
+        return model.has_ready_replica or model.route.state in _COMING
 
     def _wait(self) -> None:
         model = self._model

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from modelgrid.decide.route import choose
-from modelgrid.domain.routing import ModelRoute, Replica, RoutingTable
+from modelgrid.domain.routing import ModelRoute, ModelState, Replica, RoutingTable
 from modelgrid.gateway.affinity import Prompt
 from modelgrid.gateway.line import WaitingLine
 from modelgrid.gateway.remote import RemoteReplica
@@ -37,6 +37,11 @@ class ModelEntry:
     def has_ready_replica(self) -> bool:
         """Some replica takes new requests."""
         return any(replica.ready for replica in self.replicas)
+
+    @property
+    def out_of_reach(self) -> bool:
+        """It runs, and only on nodes to which no way leads from here."""
+        return self.route.state is ModelState.READY and not self.has_ready_replica
 
     @property
     def has_place(self) -> bool:

@@ -20,7 +20,7 @@ def none_to_wait_for(model: ModelEntry, *, removed: bool, tried: bool) -> Refusa
     """No replica takes it now or later. `removed`: from the table; `tried`: it has been to a replica that failed."""
     if removed:
         return _for_now(model, "model_removed", f"The model {_name(model)} was removed")
-    if tried:
+    if tried or model.out_of_reach:
         return _for_now(model, "model_unreachable", f"No replica of {_name(model)} can be reached")
     return _for_now(model, "model_not_running", f"The model {_name(model)} is not running")
 

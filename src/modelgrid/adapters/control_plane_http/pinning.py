@@ -61,10 +61,24 @@ async def seen_certificate(url: str) -> str:
             _, writer = await asyncio.open_connection(address.hostname, address.port or 443, ssl=context)
     except (OSError, TimeoutError) as error:
         raise ControlPlaneUnreachable(
-            f"No control plane answers at {where}: {str(error) or 'no answer in time'}.",
+            f"No control plane answers at {where}: {_words(error)}.",
             fix="Check the address, that the control plane runs with cluster.role control-plane, and the firewall.",
             refused=isinstance(error, ConnectionRefusedError),
         ) from error
     der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     return ssl.DER_cert_to_PEM_cert(der)
+
+
+def _words(error: Exception) -> str:
+    """Say why there was no handshake, as an operator would."""
+    match error:
+        case ConnectionRefusedError():
+            return "nobody listens there"
+        case TimeoutError():
+            return "no answer in time"
+        case ssl.SSLError():
+            return "whoever listens there does not speak TLS as nodes do (the port of the console, or of the API?)"
+        case OSError(strerror=str() as reason) if reason:
+            return reason
+    return str(error) or type(error).__name__
