@@ -87,8 +87,8 @@ test-engines: setup-dev ## Test with a real Docker Engine and a real vLLM on the
 test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples per property
 	@MODELGRID_NIGHTLY=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not engines" --timeout 3600 $(ARGS)
 
-bench-console: console-check browser ## Measure how fast the console is there, on a slowed-down machine and line
-	@$(BIN)/python -m benchmarks.bench_console
+bench-console: console-check browser ## Measure the console against its budgets, 15 minutes; ARGS="log", ARGS="fleet --soak 120"
+	@$(BIN)/python -m benchmarks.bench_console $(ARGS)
 
 bench-scale: setup-dev ## Measure what deciding costs with 10 to 1,000 nodes; ARGS="--nodes 10,100"
 	@$(BIN)/python -m benchmarks.bench_scale $(ARGS)
@@ -102,7 +102,7 @@ bench-api: setup-dev ## Measure the console's API with 20 nodes and 200 deployme
 bench: setup-dev ## Measure the console's API, and the gateway beside its peers; ARGS="--quick", "--part gateway --profile"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-screenshots: console-check browser ## Write docs/images of every view of the console
+screenshots: console-check browser ## Write docs/images of every view of the console, ten minutes; ARGS="overview-stats"
 	@$(BIN)/python docs/images/console.py $(ARGS)
 
 fuzz: setup-dev ## Fuzz the gateway's reader and scans with atheris; FUZZ_SECONDS=600 each (Linux on x86-64)

@@ -1,87 +1,64 @@
-"""Measures how fast the console is there: `make bench-console`.
+"""Measures how the console feels: `make bench-console`, or
 
-A cold load of the landing page after the login, by a slow machine over a slow line: the processor at a quarter,
-10 Mbit/s, 40 ms of latency. Prints the largest paint, the time the page could not react (blocking), the layout's shift,
-the time to the verdict, and the answer to a click. The daemon is real, with simulated GPUs and engines.
+    .venv/bin/python -m benchmarks.bench_console [part …] [--soak SECONDS]
+
+* `loads`: cold loads of the landing page after the login, by a slow machine over a slow line (the processor at a
+  quarter, 10 Mbit/s, 40 ms): the largest paint, the time the page could not react, the layout's shift, the time to the
+  verdict, the answer to a click.
+* `log`: the log view with 200,000 lines: frames while it is scrolled, and what 200 new lines cost.
+* `fleet`: a page left open on 20 nodes with 8 GPUs each and 50 deployments: the longest task, the nodes of its DOM, and
+  how fast its heap grows.
+
+Daemons are real; GPUs and engines are simulated. Each figure stands beside its bound; the exit status says whether all
+are kept.
 """
 
+import argparse
 import sys
-import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "integration")]
 
-from browser_kit import browser, first_login, missing, settled, watched_page  # noqa: E402
-from daemon_under_test import SMALL, daemon_in  # noqa: E402
+from browser_kit import missing  # noqa: E402
 
-LOADS = 5
-SLOWDOWN = 4
-LINE = {"offline": False, "latency": 40, "downloadThroughput": 10e6 / 8, "uploadThroughput": 10e6 / 8}
-BOUNDS = {"lcp_ms": 1000, "blocking_ms": 100, "shift": 0.02, "verdict_ms": 2000, "click_ms": 100}
+from benchmarks import console_fleet, console_loads, console_log  # noqa: E402
+from benchmarks.machine import facts  # noqa: E402
 
-WATCH = """
-window.seen = { lcp: 0, blocking: 0, shift: 0, click: 0, verdict: 0 };
-const on = (type, take) => new PerformanceObserver((list) => list.getEntries().forEach(take))
-  .observe({ type, buffered: true, durationThreshold: 16 });
-on('largest-contentful-paint', (e) => { window.seen.lcp = e.startTime; });
-on('longtask', (e) => { window.seen.blocking += Math.max(0, e.duration - 50); });
-on('layout-shift', (e) => { if (!e.hadRecentInput) window.seen.shift += e.value; });
-on('event', (e) => { window.seen.click = Math.max(window.seen.click, e.duration); });
-const look = () => {
-  const way = ['mg-shell', 'mg-view', 'mg-overview-stats', 'mg-verdict', 'h1'];
-  const heading = way.reduce((e, name) => e?.shadowRoot?.querySelector(name), document.querySelector('mg-app'));
-  if (/Healthy|Degraded|Down/.test(heading?.textContent ?? '')) window.seen.verdict = performance.now();
-  else requestAnimationFrame(look);
-};
-look();
-"""
+SOAK_SECONDS = 600.0
 
 
-def measure() -> dict[str, float]:
-    """Return the median of each figure over some cold loads."""
-    runs: list[dict[str, float]] = []
-    with tempfile.TemporaryDirectory() as folder, daemon_in(Path(folder)) as daemon, browser() as found:
-        daemon.start()
-        page, _ = watched_page(found, daemon.console_url)
-        first_login(page, (daemon.state_dir / "initial-password").read_text().strip())
-        state = page.context.storage_state()
-        page.context.close()
-        daemon.run(SMALL)
-        for _ in range(LOADS):
-            page, _ = watched_page(found, daemon.console_url, storage_state=state)
-            slow = page.context.new_cdp_session(page)
-            slow.send("Network.enable")
-            slow.send("Network.emulateNetworkConditions", LINE)
-            slow.send("Emulation.setCPUThrottlingRate", {"rate": SLOWDOWN})
-            page.add_init_script(WATCH)
-            page.goto("/overview/stats")
-            settled(page)
-            page.wait_for_function("window.seen.verdict > 0")
-            page.wait_for_timeout(1500)
-            page.get_by_role("link", name="Configuration").click()
-            page.wait_for_timeout(800)
-            seen = page.evaluate("window.seen")
-            runs.append({
-                "lcp_ms": seen["lcp"], "blocking_ms": seen["blocking"], "shift": seen["shift"],
-                "verdict_ms": seen["verdict"], "click_ms": seen["click"],
-            })  # fmt: skip
-            page.context.close()
-        daemon.clear()
-    return {name: median(run[name] for run in runs) for name in BOUNDS}
+def parts(soak: float) -> Mapping[str, tuple[Callable[[], Mapping[str, float]], Mapping[str, float]]]:
+    """Return what can be measured, and the bounds of what each finds."""
+    return {
+        "loads": (console_loads.measure, console_loads.BOUNDS),
+        "log": (console_log.measure, console_log.BOUNDS),
+        "fleet": (lambda: console_fleet.measure(soak), console_fleet.BOUNDS),
+    }
 
 
 def main() -> int:
     if reason := missing():
         print(reason, file=sys.stderr)
         return 1
-    figures = measure()
-    print(f"Median of {LOADS} cold loads, processor at 1/{SLOWDOWN}, 10 Mbit/s, 40 ms:")
-    for name, value in figures.items():
-        verdict = "" if value <= BOUNDS[name] else "  above the bound"
-        print(f"  {name:<12} {value:>8.3g}   (bound {BOUNDS[name]:g}){verdict}")
-    return int(any(value > BOUNDS[name] for name, value in figures.items()))
+    known = parts(SOAK_SECONDS)
+    parser = argparse.ArgumentParser(prog="bench_console")
+    parser.add_argument("part", nargs="*", choices=[*known, []], help=f"of {', '.join(known)}; default: all")
+    parser.add_argument("--soak", type=float, default=SOAK_SECONDS, help="seconds that the fleet is watched")
+    asked = parser.parse_args()
+    print(f"{facts()}", flush=True)
+    kept = True
+    for name, (measure, bounds) in parts(asked.soak).items():
+        if asked.part and name not in asked.part:
+            continue
+        print(f"{name}:", flush=True)
+        for figure, value in measure().items():
+            bound = bounds.get(figure)
+            verdict = "" if bound is None else f"(bound {bound:g}){'' if value <= bound else '  ABOVE IT'}"
+            kept = kept and (bound is None or value <= bound)
+            print(f"  {figure:<26} {value:>9.4g}   {verdict}", flush=True)
+    return int(not kept)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ class Ports:
     peer: int
 
 
-async def prepare(folder: Path, ports: Ports) -> list[Deployment]:
+async def prepare(folder: Path, ports: Ports, deployments: int = DEPLOYMENTS) -> list[Deployment]:
     """Write the configuration and the state of a fleet; return the deployments that its workers report."""
     state = folder / "state"
     certificate = await asyncio.to_thread(ensure_certificate, state / FOLDER, LOCAL)
@@ -189,7 +189,7 @@ async def prepare(folder: Path, ports: Ports) -> list[Deployment]:
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     at = time.time()
     models = await entries()
-    targets = desired(models, DEPLOYMENTS - 1, at)
+    targets = desired(models, deployments - 1, at)
     rows = landed(targets, models, at)
     store = await open_store(f"sqlite:///{state / 'state.db'}")
     try:
