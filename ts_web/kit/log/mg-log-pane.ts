@@ -57,6 +57,8 @@ export class MgLogPane extends MgElement {
   #letter = 7.2;
   #wanted = 0;
   #pressed = false;
+  /** The place was changed by us, and not by a scroll. */
+  #placed = false;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -141,7 +143,7 @@ export class MgLogPane extends MgElement {
       this.#wanted = this.chosen;
       this.emit('mg-follow', this.#following);
     }
-    const anchor = this.firstSeen;
+    const [anchor, top] = [this.firstSeen, this.#top];
     const moved = this.#rows.sync(this.source, this.#columns);
     if (!this.#following) {
       if (!moved.anew) this.#top = Math.max(0, this.#top + moved.rows * ROW);
@@ -153,6 +155,7 @@ export class MgLogPane extends MgElement {
       this.#top = Math.max(0, this.#rows.rowOf(place) * ROW - this.size[1] / 2 + ROW);
     }
     if (this.#following) this.#top = Math.max(0, this.#rows.total * ROW - this.size[1]);
+    this.#placed ||= changed.has('source') || this.#top !== top;
   }
 
   protected override updated(): void {
@@ -160,9 +163,12 @@ export class MgLogPane extends MgElement {
     const letters = Math.min(WIDEST + 40, this.#rows.widest) + (this.named ? 40 : 20);
     this.space.style.setProperty('min-width', this.wrap ? '100%' : `max(100%, ${letters}ch)`);
     this.list.style.setProperty('transform', `translateY(${this.#firstRow * ROW}px)`);
-    if (this.#following) this.pane.scrollTop = this.pane.scrollHeight;
-    else if (Math.abs(this.pane.scrollTop - this.#top) >= 1) this.pane.scrollTop = this.#top;
-    this.#top = this.pane.scrollTop;
+    // Asking for the place lays the page out: not after every scroll, which has told it.
+    if (this.#following || this.#placed) {
+      this.#placed = false;
+      this.pane.scrollTop = this.#following ? this.#rows.total * ROW : this.#top;
+      this.#top = this.pane.scrollTop;
+    }
     // A page that has room for more than what came.
     if (this.size[1]) queueMicrotask(() => this.#fetch());
   }
@@ -192,12 +198,12 @@ export class MgLogPane extends MgElement {
     return drawn;
   }
 
-  #row({ line, look, from, to, first, found }: Drawn): unknown {
+  #row(href: (line: LogLine) => string, { line, look, from, to, first, found }: Drawn): unknown {
     const level = line.level === 'gap' ? '' : this.narrow ? line.level.charAt(0).toUpperCase() : line.level;
     const cut = !this.wrap && to - from === WIDEST;
     return html`<li class=${`${line.level}${line.seq === this.chosen ? ' chosen' : ''}`} data-seq=${line.seq}>
       ${first && line.level !== 'gap'
-        ? html`<a class="at" href=${hrefWith({ line: line.seq })} title=${`${absolute(line.at)}: choose this line`} tabindex="-1">${clock(line.at)}</a
+        ? html`<a class="at" href=${href(line)} title=${`${absolute(line.at)}: choose this line`} tabindex="-1">${clock(line.at)}</a
             ><span class="level">${line.level === 'info' ? '' : level}</span>${this.named ? html`<span class="from" title=${line.source}>${line.source.replace(/^deployment:/, '')}</span>` : nothing}`
         : html`<span class="at"></span><span class="level"></span>${this.named ? html`<span class="from"></span>` : nothing}`}<span class="text"
         >${pieces(look, from, to, found)}${cut ? html`<span class="dim"> … ${look.text.length - to} more letters</span>` : nothing}</span
@@ -206,10 +212,12 @@ export class MgLogPane extends MgElement {
 
   protected override render(): unknown {
     void this.finder.changed.value;
+    const base = hrefWith({ line: null });
+    const href = (line: LogLine): string => `${base}${base.includes('?') ? '&' : '?'}line=${line.seq}`;
     return html`<span class="measure">${'0'.repeat(100)}</span>
       <div class="pane" role="region" tabindex="0" aria-label=${this.label} @scroll=${this.#scrolled}
         @pointerdown=${() => (this.#pressed = true)}>
-        <div class="space"><ol>${repeat(this.#drawn(), (one) => one.key, (one) => this.#row(one))}</ol></div>
+        <div class="space"><ol>${repeat(this.#drawn(), (one) => one.key, (one) => this.#row(href, one))}</ol></div>
       </div>`;
   }
 }

@@ -36,7 +36,9 @@ export class MgLog extends MgElement {
   @property() spoken = '';
   /** The address of the log with only those lines that a text is found in. */
   @property({ attribute: false }) narrowed: ((pattern: string, expression: boolean) => string) | undefined;
-  @state() private wrap = remembered<boolean>('log-wrap') ?? matchMedia('(max-width: 760px)').matches;
+  /** Wraps where nobody has chosen yet: for narrow places. */
+  @property({ type: Boolean }) wrapped = matchMedia('(max-width: 760px)').matches;
+  @state() private chosen = remembered<boolean>('log-wrap');
   @state() private following = true;
   @query('mg-log-pane') private pane!: MgLogPane;
   @query('.find input') private field!: HTMLInputElement;
@@ -45,6 +47,10 @@ export class MgLog extends MgElement {
   #at = 0;
   #seenUpTo = 0;
   #unread = 0;
+
+  private get wrap(): boolean {
+    return this.chosen ?? this.wrapped;
+  }
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -101,8 +107,8 @@ export class MgLog extends MgElement {
   }
 
   #wrap(): void {
-    this.wrap = !this.wrap;
-    remember('log-wrap', this.wrap);
+    this.chosen = !this.wrap;
+    remember('log-wrap', this.chosen);
   }
 
   #save(form: 'ndjson' | 'text'): void {
