@@ -108,6 +108,18 @@ def test_a_node_joins_by_the_copied_command_and_the_window_closes(chromium: Brow
     assert call(worker, "GET", "/cluster")["control_plane"] == "control-a"
 
 
+def test_a_worker_acts_on_none_of_many_and_says_who_does(chromium: Browser, joined: ClusterUnderTest) -> None:
+    with console(chromium, joined.workers[WORKER], "/deployments/active") as page:
+        page.get_by_label("Select all deployments").check()
+        expect(page.get_by_text("1 selected")).to_be_visible()
+        for verb in ("Start", "Stop", "Restart", "Remove…"):
+            button = page.get_by_role("button", name=verb, exact=True)
+            expect(button).to_be_disabled()
+            expect(button).to_have_attribute("title", "control-a decides this: go to its console.")
+        expect(page.get_by_text("control-a decides this: go to its console.")).to_be_visible()
+        assert violations(page) == []
+
+
 def test_the_worker_shows_what_is_its_own_and_leads_to_its_control_plane(
     chromium: Browser, joined: ClusterUnderTest
 ) -> None:
@@ -147,7 +159,7 @@ def test_the_control_plane_sees_where_it_runs(chromium: Browser, joined: Cluster
 def test_a_model_is_asked_for_on_nodes_with_labels(chromium: Browser, joined: ClusterUnderTest) -> None:
     with console(chromium, joined.control, f"/models/catalog?deploy={OTHER}") as page:
         dialog = page.locator("mg-deploy-dialog")
-        dialog.get_by_text("Advanced: which nodes").click()
+        dialog.get_by_text("Advanced: GPUs, which nodes").click()
         labels = dialog.get_by_label("Labels")
         labels.fill("zone")
         expect(dialog.get_by_text("“zone” is not name=value.")).to_be_visible()

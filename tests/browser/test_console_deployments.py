@@ -39,8 +39,9 @@ def test_the_log_of_a_running_one_is_in_its_drawer(page: Page) -> None:
     page.get_by_role("link", name="qwen2-5-0-5b-instruct").click()
     page.locator("mg-drawer").get_by_role("link", name="Logs", exact=True).click()
     pane = page.get_by_role("region", name="Log of")
-    expect(pane.get_by_text("This is a SIMULATED engine")).to_be_visible()
     expect(pane.get_by_text("Application startup complete")).to_be_in_viewport()  # the newest line is in sight
+    pane.evaluate("pane => pane.scrollTop = 0")
+    expect(pane.get_by_text("This is a SIMULATED engine")).to_be_visible()
 
 
 def test_many_are_stopped_and_started_at_once(page: Page, fleet: DaemonUnderTest) -> None:
@@ -85,4 +86,5 @@ def test_stopped_started_removed_and_remembered(page: Page, fleet: DaemonUnderTe
     page.get_by_role("link", name=one["id"]).click()
     drawer = page.locator("mg-drawer")
     expect(drawer.get_by_text("remove requested by")).to_be_visible()
+    drawer.get_by_role("region", name="Last lines of").evaluate("pane => pane.scrollTop = 0")
     expect(drawer.get_by_text("SIMULATED engine").first).to_be_visible()

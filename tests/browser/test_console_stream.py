@@ -1,9 +1,11 @@
 """What is shown stays true: the one stream breaks, comes back, is shared and is paused."""
 
+import json
 import re
+from pathlib import Path
 
 from browser_kit import first_login, log_in, one_time_password, watched_page
-from daemon_under_test import SMALL, DaemonUnderTest
+from daemon_under_test import SMALL, DaemonUnderTest, wait_until
 from playwright.sync_api import Browser, Page, expect
 
 TABS = 10
@@ -48,6 +50,7 @@ def test_ten_tabs_live_on_one_connection(chromium: Browser, fleet: DaemonUnderTe
         page.goto("/overview/stats")
     for page in pages:
         live(page)
+    assert fleet.client.overview()["vitals"]["streams"] == 1
     before = len(fleet.deployments())
     fleet.client.put_target("Qwen/Qwen3-0.6B", {"replicas": 1})
     for page in pages:
@@ -87,4 +90,31 @@ def test_a_daemon_that_is_gone_is_never_shown_as_healthy(chromium: Browser, fres
     page.get_by_role("button", name="Try now").click()
     live(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Healthy")
+    page.context.close()
+
+
+def test_a_restart_of_the_daemon_leaves_no_gap_and_no_double_in_the_log(
+    chromium: Browser, fleet: DaemonUnderTest
+) -> None:
+    page, seen = watched_page(chromium, fleet.console_url)
+    log_in(page, at="/logs")
+    live(page)
+    expect(page.locator("mg-log-pane li").first).to_be_visible()
+    fleet.stop()
+    fleet.start()
+    page.evaluate("window.dispatchEvent(new Event('online'))")
+    live(page)
+    fleet.run("Qwen/Qwen3-1.7B")
+    fleet.client.delete_target("Qwen/Qwen3-1.7B")
+    wait_until("it is gone", lambda: not fleet.deployments("Qwen/Qwen3-1.7B"))
+    newest = fleet.client.list_logs(limit=1)["items"][-1]["seq"]
+    expect(page.locator(f"mg-log-pane li[data-seq='{newest}']")).to_be_visible()
+    page.get_by_role("button", name="Download").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="What is here, as NDJSON").click()
+    here = [json.loads(line)["seq"] for line in Path(download.value.path()).read_text().splitlines()]
+    there = [record["seq"] for record in fleet.client.list_logs(limit=5000)["items"]]
+    assert here == [seq for seq in there if here[0] <= seq <= here[-1]]
+    assert here[-1] >= newest
+    seen.nothing()
     page.context.close()

@@ -42,6 +42,7 @@ def test_a_wrong_address_says_so_and_leads_back(chromium: Browser, fleet: Daemon
     assert answer is not None
     assert answer.status == 404
     expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    assert violations(page) == []
     page.get_by_role("link", name="Go to the overview").click()
     expect(page.locator("mg-overview-stats")).to_be_visible()
     page.context.close()

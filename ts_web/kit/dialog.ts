@@ -27,7 +27,7 @@ export class MgDialog extends MgElement {
       dialog::backdrop { background: var(--backdrop); }
       header { display: flex; align-items: center; gap: 8px; padding: 14px 12px 10px 20px; }
       h2 { flex: 1; font-size: 16px; line-height: 24px; }
-      .body { padding: 2px 20px 16px; overflow: auto; }
+      .body { padding: 2px 20px 16px; overflow: auto; outline: none; }
       footer {
         display: flex;
         justify-content: flex-end;
@@ -43,9 +43,14 @@ export class MgDialog extends MgElement {
   @property() heading = '';
   @state() private hasFooter = false;
   @query('dialog') private dialog!: HTMLDialogElement;
+  @query('.body') private body!: HTMLElement;
 
   protected override updated(): void {
-    if (this.open && !this.dialog.open) this.dialog.showModal();
+    if (this.open && !this.dialog.open) {
+      this.dialog.showModal();
+      // Where nothing asks for the focus it is at the content, and not at what closes it.
+      if (this.renderRoot.querySelector('header button')?.matches(':focus')) this.body.focus();
+    }
     if (!this.open && this.dialog.open) this.dialog.close();
   }
 

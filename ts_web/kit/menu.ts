@@ -1,5 +1,5 @@
 import { css, html, nothing } from 'lit';
-import { customElement, property, query } from 'lit/decorators.js';
+import { customElement, property, query, state } from 'lit/decorators.js';
 import { MgElement } from './element.ts';
 import { icon, type IconName } from './icons.ts';
 
@@ -75,11 +75,14 @@ export class MgMenu extends MgElement {
   @property() icon: IconName = 'more';
   /** Show the label beside the icon. */
   @property({ type: Boolean }) worded = false;
+  /** What is in it is made when it opens: a table has one for each row. */
+  @state() private opened = false;
   @query('[popover]') private popup!: HTMLElement;
   @query('.opener') private opener!: HTMLButtonElement;
 
-  #toggled(event: ToggleEvent): void {
+  async #toggled(event: ToggleEvent): Promise<void> {
     if (event.newState !== 'open') return;
+    await this.updateComplete;
     const at = this.opener.getBoundingClientRect();
     const { offsetWidth: width, offsetHeight: height } = this.popup;
     const below = at.bottom + 4 + height <= window.innerHeight;
@@ -116,8 +119,8 @@ export class MgMenu extends MgElement {
       >
         ${icon(this.icon)}${this.worded ? this.label : nothing}
       </button>
-      <div id="popup" popover @toggle=${this.#toggled} @keydown=${this.#key}>
-        ${this.items.map((item) => {
+      <div id="popup" popover @beforetoggle=${(event: ToggleEvent) => (this.opened = event.newState === 'open')} @toggle=${this.#toggled} @keydown=${this.#key}>
+        ${(this.opened ? this.items : []).map((item) => {
           const inside = html`${item.icon ? icon(item.icon) : nothing}<span
               >${item.label}${item.refusal ? html`<small>${item.refusal}</small>` : nothing}</span
             >`;

@@ -40,7 +40,7 @@ test('a menu opens, moves by arrows, runs, and says why something cannot be chos
   await expect.element(page.getByText('It is not running.')).toBeVisible();
   await userEvent.keyboard('{Enter}');
   expect(stop).toHaveBeenCalledOnce();
-  await expect.element(page.getByText('Stop')).not.toBeVisible();
+  await expect.element(page.getByText('Stop')).not.toBeInTheDocument();
 });
 
 test('Enter in a field sends its form, and the objection is tied to the input', async () => {

@@ -77,8 +77,8 @@ export const tableStyles = css`
   :host([cards]) tbody { display: grid; gap: 8px; }
   :host([cards]) tbody tr { position: relative; display: grid; grid-template-columns: 1fr 1fr; column-gap: 12px; border: 1px solid var(--hairline); border-radius: 8px; padding: 8px 12px; background: var(--s1); }
   :host([cards]) td { grid-column: 1 / -1; }
-  :host([cards]) td.number { grid-column: auto; }
   :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: start; min-height: 26px; white-space: normal; text-align: left; }
+  :host([cards]) td.number { grid-column: auto; grid-template-columns: minmax(76px, auto) 1fr; }
   :host([cards]) td > .cell { min-width: 0; overflow-wrap: anywhere; max-width: none; text-align: left; }
   :host([cards]) td::before { content: attr(data-label); color: var(--text-3); font-size: 12px; line-height: 16px; }
   :host([cards]) td.main { display: block; padding-right: 40px; font-weight: 600; }

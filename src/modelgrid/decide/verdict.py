@@ -152,7 +152,7 @@ def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
         yield Reason(
             code=f"deployment_{code}",
             severity=severity,
-            cause=f"{item.id} is {code}: {reason}",
+            cause=f"{item.id} {'has failed' if state is DeploymentState.FAILED else f'is {code}'}: {reason}",
             impact=f"{item.model} has fewer replicas." if others else f"{item.model} may not be served.",
             since=since,
             subject=item.id,

@@ -55,7 +55,7 @@ export class MgDeploymentLogs extends MgElement {
       <mg-state fill .source=${feed}>
         ${silent
           ? html`<mg-empty heading="It has said nothing yet" icon="logs"><p>Its output appears here as soon as an engine runs.</p></mg-empty>`
-          : html`<mg-log label=${`Log of ${this.deployment}`} .source=${feed} exported=${exportOf(feed.wish)} spoken=${`modelgrid logs ${this.deployment} --follow`}
+          : html`<mg-log wrapped label=${`Log of ${this.deployment}`} .source=${feed} exported=${exportOf(feed.wish)} spoken=${`modelgrid logs ${this.deployment} --follow`}
               .narrowed=${(pattern: string, expression: boolean) => `/logs?source=${source}&q=${encodeURIComponent(pattern)}${expression ? '&regex=1' : ''}`}></mg-log>`}
       </mg-state>`;
   }

@@ -89,10 +89,11 @@ export class MgDeploymentsActive extends MgElement {
       sort: (one) => one.state,
       text: (one) => `${one.state} ${one.reason}`,
     },
-    { id: 'model', label: 'Model', cell: (one) => one.model, sort: (one) => one.model },
+    { id: 'model', label: 'Model', nowrap: true, cell: (one) => one.model, sort: (one) => one.model },
     {
       id: 'where',
       label: 'GPUs',
+      nowrap: true,
       cell: (one) => (one.node ? html`<mg-stack><span>${one.node}</span><small>${one.gpus.join(', ') || 'CPU'}</small></mg-stack>` : UNKNOWN),
       sort: (one) => (one.node ? `${one.node} ${one.gpus.join(' ')}` : null),
     },

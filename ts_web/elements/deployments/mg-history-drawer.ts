@@ -93,7 +93,7 @@ export class MgHistoryDrawer extends MgElement {
         ? html`<mg-state .source=${this.#events}><mg-timeline .events=${this.#events.items.value}></mg-timeline></mg-state>`
         : html`<mg-state .source=${this.#record}>
             ${lines.length
-              ? html`<mg-log ended label=${`Last lines of ${this.deployment}`} .source=${this.#log(lines)}></mg-log>`
+              ? html`<mg-log ended wrapped label=${`Last lines of ${this.deployment}`} .source=${this.#log(lines)}></mg-log>`
               : html`<mg-empty heading="It left no lines" icon="logs"><p>Its engine never ran, or said nothing.</p></mg-empty>`}
           </mg-state>`}
     </mg-drawer>`;

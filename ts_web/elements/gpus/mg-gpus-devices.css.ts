@@ -7,6 +7,7 @@ export const devicesStyles = css`
   .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(320px, 100%), 1fr)); gap: 16px; }
   article { display: flex; flex-direction: column; gap: 12px; min-width: 0; padding: 14px 16px; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
   header { display: flex; align-items: center; justify-content: space-between; gap: 8px; }
+  .nodes { margin-bottom: 12px; overflow-wrap: anywhere; }
   section + section { margin-top: 24px; }
   .node { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 12px; margin-bottom: 10px; }
   .node .faint { font-size: 12px; }

@@ -12,9 +12,12 @@ import '../../kit/sparkline.ts';
 import '../../kit/states.ts';
 import '../../kit/status.ts';
 import { healthOf } from './gpu-health.ts';
-import { param } from '../../router.ts';
+import { hrefWith, param } from '../../router.ts';
 import { gpuHistory } from './gpu-history.ts';
 import { devicesStyles } from './mg-gpus-devices.css.ts';
+
+/** Cards that are shown at once. */
+const MOST = 40;
 
 /** GPUs ▸ Devices: a card per GPU with its live reading, and whose memory is in use. */
 @customElement('mg-gpus-devices')
@@ -64,6 +67,7 @@ export class MgGpusDevices extends MgElement {
       ['ECC errors', gpu.ecc_enabled === false ? 'off' : count(gpu.ecc_uncorrected_errors)],
       ['Driver', gpu.driver_version?.replace(' (simulated)', '') ?? UNKNOWN],
       ['Compute', gpu.compute_capability ?? UNKNOWN],
+      ['PCI', gpu.pci_address?.replace(/^0+:/, '').toLowerCase() ?? UNKNOWN],
       ...(gpu.throttle_reasons?.length ? [['Clocks held by', gpu.throttle_reasons.join(', ').replaceAll('_', ' ')] as const] : []),
       ...(gpu.xid_errors?.length ? [['XID since boot', gpu.xid_errors.join(', ')] as const] : []),
     ];
@@ -127,6 +131,14 @@ export class MgGpusDevices extends MgElement {
     </article>`;
   }
 
+  /** More than anybody reads as cards: a map, whose cells and nodes lead to their cards. */
+  #many(gpus: readonly GpuView[]): unknown {
+    void import('../overview/mg-gpu-map.ts');
+    const nodes = [...new Set(gpus.map((view) => view.node))];
+    return html`<p class="nodes faint">Choose a GPU below, or all of one node: ${nodes.map((node) => html`<a href=${hrefWith({ q: `${node}/` })}>${node}</a> `)}</p>
+      <mg-gpu-map .gpus=${gpus}></mg-gpu-map>`;
+  }
+
   protected override render(): unknown {
     const all = state.gpus.items.value;
     const gpus = all.filter((view) => matches(param('q'), `${gpuKey(view)} ${view.gpu.name} ${view.deployments.join(' ')} ${healthOf(view)[1]}`));
@@ -139,7 +151,9 @@ export class MgGpusDevices extends MgElement {
         : nothing}
       <mg-state .source=${state.gpus} rows="6">
         ${all.length
-          ? repeat(Map.groupBy(gpus, (view) => view.node), ([node]) => node, ([node, own]) => this.#node(node, own))
+          ? gpus.length > MOST
+            ? this.#many(gpus)
+            : repeat(Map.groupBy(gpus, (view) => view.node), ([node]) => node, ([node, own]) => this.#node(node, own))
           : html`<mg-empty heading="No GPU was found" icon="gpus">
               <p>The drivers page says what is installed. To try ModelGrid without a GPU, simulate some:</p>
               <mg-command text="modelgrid config set gpus.simulate 2"></mg-command>

@@ -1,8 +1,11 @@
+import { effect } from '@preact/signals-core';
 import { css, html, nothing, type PropertyValues } from 'lit';
 import { customElement, property, state as internal } from 'lit/decorators.js';
 import { state } from '../../appstate.ts';
 import { api, body, type Schemas } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
+import { sessionState } from '../../data/session.ts';
+import { link } from '../../data/stream.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/field.ts';
@@ -15,6 +18,8 @@ import { emptyNames, keptOf, labelsProblem, spokenWish, typedOf, UNTYPED, wishOf
 
 /** Typing settles before the preview asks the daemon. */
 const SETTLE_MS = 250;
+/** So often a new target is asked for its deployments. */
+const TRIES = 12;
 
 const VENDORS = [
   { value: '', label: 'any' },
@@ -57,6 +62,12 @@ export class MgDeployDialog extends MgElement {
     super.connectedCallback();
     this.whileConnected(() => state.nodes.hold());
     this.whileConnected(() => () => clearTimeout(this.#timer));
+    // Whoever is back, the daemon or somebody with the password, is asked again.
+    this.whileConnected(() =>
+      effect(() => {
+        if (sessionState.value === 'open' && link.value.state === 'live' && this.objection && !this.#refusal) void this.#preview();
+      }),
+    );
   }
 
   protected override firstUpdated(): void {
@@ -95,13 +106,25 @@ export class MgDeployDialog extends MgElement {
     }
   }
 
+  /** What the daemon has against it. That it could not be asked is nothing against it. */
+  get #refusal(): Failure | null {
+    const status = this.objection?.status ?? 0;
+    return status === 0 || status === 401 ? null : this.objection;
+  }
+
   async #submit(event: Event): Promise<void> {
     event.preventDefault();
     if (this.busy) return;
     this.busy = true;
     this.failure = null;
     try {
-      const target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path: { model: this.entry.id } }, body: wishOf(this.typed, this.kept) }));
+      const path = { model: this.entry.id };
+      let target = await body(api.PUT('/v1/_ui/targets/{model}', { params: { path }, body: wishOf(this.typed, this.kept) }));
+      // What is desired is there at once, what is made of it a moment later: the message leads to its drawer.
+      for (let tries = 0; tries < TRIES && target.deployments.length === 0; tries += 1) {
+        await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
+        target = await body(api.GET('/v1/_ui/targets/{model}', { params: { path } }));
+      }
       state.targets.put(target);
       for (const one of target.deployments) state.deployments.put(one);
       const newest = target.deployments.at(-1);
@@ -164,7 +187,7 @@ export class MgDeployDialog extends MgElement {
       <section class="preview" aria-label="Where it would land" aria-live="polite">${this.#landing()}</section>
       <mg-spoken .spoken=${spoken}></mg-spoken>
       <button slot="footer" type="button" class="btn" @click=${() => this.emit('mg-close', undefined)}>Cancel</button>
-      <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.objection !== null || labelsProblem(this.typed.labels) !== ''} @click=${this.#submit}>${this.busy ? 'Deploying …' : 'Deploy'}</button>
+      <button slot="footer" type="button" class="btn primary" ?disabled=${this.busy || this.#refusal !== null || labelsProblem(this.typed.labels) !== ''} @click=${this.#submit}>${this.busy ? 'Deploying …' : 'Deploy'}</button>
     </mg-dialog>`;
   }
 }

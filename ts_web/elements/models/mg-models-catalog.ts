@@ -69,8 +69,8 @@ export class MgModelsCatalog extends MgElement {
       sort: (entry) => entry.id,
       text: (entry) => [entry.id, ...entry.aliases].join(' '),
     },
-    { id: 'for', label: 'For', cell: (entry) => entry.capabilities.join(', '), sort: (entry) => entry.capabilities.join(' ') },
-    { id: 'parameters', label: 'Parameters', numeric: true, nowrap: true, cell: (entry) => (entry.parameters < 1e9 ? `${number(entry.parameters / 1e6)} M` : `${number(entry.parameters / 1e9)} B`), sort: (entry) => entry.parameters },
+    { id: 'for', label: 'For', nowrap: true, cell: (entry) => entry.capabilities.join(', '), sort: (entry) => entry.capabilities.join(' ') },
+    { id: 'parameters', label: 'Parameters', numeric: true, nowrap: true, cell: (entry) => (entry.parameters < 999.5e6 ? `${number(entry.parameters / 1e6)} M` : `${number(entry.parameters / 1e9)} B`), sort: (entry) => entry.parameters },
     { id: 'context', label: 'Context', numeric: true, cell: (entry) => count(entry.context), sort: (entry) => entry.context, optional: true },
     {
       id: 'vram',
@@ -132,8 +132,8 @@ export class MgModelsCatalog extends MgElement {
             ${this.#select('capability', 'Capability', named(all.flatMap((entry) => entry.capabilities)))}
             ${this.#select('vram', 'VRAM', SIZES.map((size) => [size, `≤ ${size} GiB`] as const))}
             ${this.#select('source', 'Source', named(all.map((entry) => entry.source)))}
-            <mg-menu icon="terminal" label="Refresh as a command" .items=${copiedAs('Refresh', REFRESH)}></mg-menu>
             <button type="button" class="btn" ?disabled=${this.refreshing} @click=${() => void this.#refresh()}>${icon('refresh')} ${this.refreshing ? 'Refreshing …' : 'Refresh'}</button>
+            <mg-menu icon="terminal" label="Refresh as a command" .items=${copiedAs('Refresh', REFRESH)}></mg-menu>
           </div>
         </mg-table>
       </mg-state>

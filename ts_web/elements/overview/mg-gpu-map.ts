@@ -1,5 +1,5 @@
 import { css, html, nothing } from 'lit';
-import { customElement } from 'lit/decorators.js';
+import { customElement, property } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import { gpuKey, state, type GpuView } from '../../appstate.ts';
 import { MgElement } from '../../kit/element.ts';
@@ -42,6 +42,9 @@ export class MgGpuMap extends MgElement {
     `,
   ];
 
+  /** Those to be shown; without it all that there are. */
+  @property({ attribute: false }) gpus: readonly GpuView[] | undefined;
+
   override connectedCallback(): void {
     super.connectedCallback();
     this.whileConnected(() => gpuHistory.hold());
@@ -64,7 +67,7 @@ export class MgGpuMap extends MgElement {
   }
 
   protected override render(): unknown {
-    const byNode = Map.groupBy(state.gpus.items.value, (view) => view.node);
+    const byNode = Map.groupBy(this.gpus ?? state.gpus.items.value, (view) => view.node);
     return repeat(byNode, ([node]) => node, ([node, gpus]) => {
       const vendors = new Set(gpus.map(({ gpu }) => gpu.vendor));
       // One vendor: its name stands once, beside the node's, and the cells are left to the numbers.

@@ -51,6 +51,14 @@ export class MgLogin extends MgElement {
 
   protected override firstUpdated(): void {
     this.dialog.showModal();
+    void this.#focus('[kind=password]');
+  }
+
+  /** Fields have their input a moment later than they are there. */
+  async #focus(which: string): Promise<void> {
+    const field = this.renderRoot.querySelector<MgElement>(`mg-field${which}`);
+    await field?.updateComplete;
+    field?.focus();
   }
 
   get #mustChange(): boolean {
@@ -66,7 +74,7 @@ export class MgLogin extends MgElement {
     if (this.failure) announce(this.failure.message, 'assertive');
     else if (this.#mustChange) {
       await this.updateComplete;
-      this.renderRoot.querySelector<HTMLElement>('[data-first]')?.focus();
+      await this.#focus('[data-first]');
     }
   }
 
@@ -79,7 +87,6 @@ export class MgLogin extends MgElement {
         label="Password"
         kind="password"
         autocomplete="current-password"
-        autofocus
         .value=${this.password}
         @mg-input=${(e: CustomEvent<string>) => (this.password = e.detail)}
       ></mg-field>

@@ -31,6 +31,7 @@ export class MgOffline extends MgElement {
 
   protected override render(): unknown {
     return html`<main>
+      <h1 class="visually-hidden">ModelGrid</h1>
       <mg-empty heading="The daemon does not answer" icon="cluster">
         <p>This page tries again every few seconds. On the daemon's machine, this says whether it runs:</p>
         <mg-command text="modelgrid service status"></mg-command>

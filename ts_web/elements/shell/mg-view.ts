@@ -41,14 +41,14 @@ export class MgView extends MgElement {
 
   protected override render(): unknown {
     if (this.failed) {
-      return html`<mg-empty heading="This view could not be loaded" icon="refresh">
+      return html`<h1 class="visually-hidden">Not loaded</h1><mg-empty heading="This view could not be loaded" icon="refresh">
         <p>The daemon does not answer, or it was updated since this page was opened.</p>
         <button type="button" class="btn primary" @click=${() => location.reload()}>${icon('refresh')} Load the page anew</button>
       </mg-empty>`;
     }
     if (!this.shown) return nothing;
     if (this.shown.element) return this.shown.element;
-    return html`<mg-empty heading="There is no such page" icon="search">
+    return html`<h1 class="visually-hidden">Not found</h1><mg-empty heading="There is no such page" icon="search">
       <p>The address names no view of the console.</p>
       <a class="btn primary" href="/overview/stats">Go to the overview</a>
     </mg-empty>`;
