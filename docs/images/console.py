@@ -1,94 +1,176 @@
-"""Takes pictures of every view of the console, in both themes and both widths, from a real daemon with traffic.
+"""Takes pictures of every view of the console, in both themes and both widths, from a fleet of real daemons.
 
     make screenshots
 
-Writes `console-<view>-<theme>-<width>.png` beside this file. GPUs and engines are simulated. With names of views as
-arguments, for example `/overview/stats`, takes only those.
+The fleet is that of `modelgrid demo`: three nodes, models in every state, steady traffic. GPUs and engines are
+simulated. All pictures go to `all` beside this file, which git ignores, as `console-<scene>-<theme>-<width>.png`; those
+that a page of the documentation shows are written beside this file, too, with 128 colours. With names of scenes as
+arguments, for example `overview-stats`, takes only those.
 """
 
+import contextlib
+import json
+import re
+import signal
+import subprocess
 import sys
-import tempfile
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "browser"), str(ROOT / "tests" / "integration")]
+sys.path[:0] = [str(ROOT / "tests" / "browser")]
 
-from browser_kit import THEMES, WIDTHS, browser, first_login, missing, settled, view_paths, watched_page  # noqa: E402
-from daemon_under_test import DaemonUnderTest, daemon_in  # noqa: E402
+from browser_kit import THEMES, WIDTHS, browser, log_in, missing, settled, view_paths, watched_page  # noqa: E402
+from PIL import Image  # noqa: E402
+from playwright.sync_api import Browser, Page  # noqa: E402
+
+from modelgrid.client.http import ModelGridClient, local_client  # noqa: E402
 
 PICTURES = Path(__file__).resolve().parent
-GPUS = [
-    {"name": f"NVIDIA {name}", "vramGib": gib}
-    for name, gib in (("H100", 80), ("H100", 80), ("L40S", 45), ("L4", 22)) * 2
-]
-RUNNING = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen2.5-0.5B-Instruct")
-TOO_LARGE = "deepseek-ai/DeepSeek-R1-0528"
-ENGINES = "--sim-load-seconds 0.2 --sim-ttft 0.12 --sim-itl 0.012 --sim-output-tokens 80"
-TALKERS = 6
-BEFORE_SECONDS = 45.0
-"""Traffic before the first picture, so that lines have a shape."""
+ALL = PICTURES / "all"
+PROGRAM = Path(sys.executable).with_name("modelgrid")
+COLOURS = 128
+"""Of a picture in the documentation: text stays sharp, and the file is a third."""
+BEFORE_SECONDS = 240.0
+"""Of traffic before the first picture, so that lines have a shape."""
+ENDED = "Qwen/Qwen3-0.6B"
+LINKED = re.compile(r"images/(console-[\w-]+\.png)")
+
+Scene = Callable[[Page, ModelGridClient], None]
 
 
-def talk(daemon: DaemonUnderTest, ended: threading.Event, number: int) -> None:
-    """Ask one model after the other, with pauses that grow and shrink."""
-    turn = number
-    with httpx.Client(headers={"Authorization": f"Bearer {daemon.key}"}, timeout=30, trust_env=False) as http:
-        while not ended.wait(0.1 + 0.6 * ((turn * 7919) % 13) / 13):
-            turn += 1
-            body = {"model": RUNNING[turn % 3], "messages": [{"role": "user", "content": "Say something."}]}
-            if turn % 41 == 0:
-                body["model"] = "no/such-model"
-            http.post(f"{daemon.api_url}/v1/chat/completions", json=body)
+def view(path: str) -> Scene:
+    def scene(page: Page, _: ModelGridClient) -> None:
+        page.goto(path)
+
+    return scene
 
 
-def take(daemon: DaemonUnderTest, paths: list[str]) -> None:
-    with browser() as found:
-        page, _ = watched_page(found, daemon.console_url)
-        first_login(page, (daemon.state_dir / "initial-password").read_text().strip())
-        state = page.context.storage_state()
-        page.wait_for_timeout(BEFORE_SECONDS * 1000)
-        for theme in THEMES:
-            for width, height in WIDTHS.items():
-                size = {"width": width, "height": height}
-                page, _ = watched_page(
-                    found, daemon.console_url, color_scheme=theme, viewport=size, storage_state=state
-                )
-                page.goto(paths[0])
-                settled(page)
-                page.wait_for_timeout(12_000)
-                for path in paths:
-                    page.goto(path)
+def drawer(tab: str, state: str = "running") -> Scene:
+    """The drawer of the first deployment in a state."""
+
+    def scene(page: Page, client: ModelGridClient) -> None:
+        one = min(item["id"] for item in client.list_deployments()["items"] if item["state"] == state)
+        page.goto(f"/deployments/active?open={one}" + (f"&tab={tab}" if tab else ""))
+
+    return scene
+
+
+def ended(page: Page, client: ModelGridClient) -> None:
+    page.goto(f"/deployments/history?open={client.list_history()['items'][0]['id']}")
+
+
+def menu(page: Page, _: ModelGridClient) -> None:
+    page.goto("/deployments/active")
+    settled(page)
+    page.get_by_role("button", name="Actions for").nth(2).click()
+
+
+def palette(page: Page, _: ModelGridClient) -> None:
+    page.goto("/overview/stats")
+    settled(page)
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Go to a view").fill("llama")
+
+
+def sheet(page: Page, _: ModelGridClient) -> None:
+    page.goto("/overview/stats")
+    settled(page)
+    page.keyboard.press("?")
+
+
+def login(page: Page, _: ModelGridClient) -> None:
+    page.context.clear_cookies()
+    page.goto("/")
+    page.get_by_label("Password", exact=True).wait_for()
+
+
+SCENES: Mapping[str, Scene] = {
+    **{path.strip("/").replace("/", "-"): view(path) for path in view_paths()},
+    "drawer-summary": drawer(""),
+    "drawer-failed": drawer("", "failed"),
+    "drawer-pending": drawer("", "pending"),
+    "drawer-logs": drawer("logs"),
+    "drawer-metrics": drawer("metrics"),
+    "drawer-events": drawer("events", "failed"),
+    "history-drawer": ended,
+    "deploy": view("/models/catalog?deploy=Qwen%2FQwen3-4B-Instruct-2507"),
+    "add-node": view("/cluster/nodes?add=node"),
+    "actions": menu,
+    "palette": palette,
+    "keys": sheet,
+    "not-found": view("/nothing"),
+    "login": login,
+}
+"""`login` comes last: it ends the session."""
+
+
+@contextlib.contextmanager
+def demo() -> Iterator[dict[str, Any]]:
+    """Run the demonstration, and yield what it prints."""
+    with subprocess.Popen([PROGRAM, "demo", "--json"], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield json.loads(process.stdout.readline() if process.stdout else "")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def prepare(client: ModelGridClient) -> None:
+    """Give the views that would be empty something to show."""
+    client.put_target(ENDED, {"replicas": 1})
+    deadline = time.monotonic() + 60
+    while not any(item["state"] == "running" for item in client.list_deployments(model=ENDED)["items"]):
+        if time.monotonic() > deadline:
+            sys.exit(f"{ENDED} does not run")
+        time.sleep(0.5)
+    client.delete_target(ENDED)
+    for label in ("ci", "chat-frontend", "batch-embeddings"):
+        made = client.generate_api_key({"label": label})
+    client.revoke_api_key(made["id"])
+
+
+def take(found: Browser, fleet: Mapping[str, Any], client: ModelGridClient, scenes: Mapping[str, Scene]) -> None:
+    for theme in THEMES:
+        for width, height in WIDTHS.items():
+            size = {"width": width, "height": height}
+            page, _ = watched_page(found, fleet["console"], color_scheme=theme, viewport=size)
+            log_in(page, fleet["password"])
+            for name, scene in scenes.items():
+                scene(page, client)
+                if name not in {"login", "not-found"}:
                     settled(page)
-                    page.wait_for_timeout(2_500)
-                    name = path.strip("/").replace("/", "-")
-                    page.screenshot(
-                        path=PICTURES / f"console-{name}-{theme}-{width}.png", full_page=width == min(WIDTHS)
-                    )
-                page.context.close()
+                page.wait_for_timeout(2_000)
+                whole = width == min(WIDTHS) and name in {path.strip("/").replace("/", "-") for path in view_paths()}
+                page.screenshot(path=ALL / f"console-{name}-{theme}-{width}.png", full_page=whole)
+            page.context.close()
+
+
+def keep() -> None:
+    """Write those that the documentation shows, and drop those that it no longer does."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = {name for page in pages for name in LINKED.findall(page.read_text())}
+    for old in PICTURES.glob("console-*.png"):
+        if old.name not in shown:
+            old.unlink()
+    for name in sorted(shown):
+        if (ALL / name).exists():
+            few = Image.open(ALL / name).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few.save(PICTURES / name, optimize=True)
 
 
 def main() -> None:
     if reason := missing():
         sys.exit(reason)
-    config = {"nodeName": "gpu-a", "gpus": {"simulate": GPUS}, "cluster": {"role": "standalone"}}
-    with tempfile.TemporaryDirectory() as folder, daemon_in(Path(folder), config, engines=ENGINES) as daemon:
-        daemon.start()
-        for model, replicas in zip(RUNNING, (2, 1, 1), strict=True):
-            daemon.run(model, replicas=replicas)
-        daemon.client.put_target(TOO_LARGE, {"replicas": 1})
-        ended = threading.Event()
-        with ThreadPoolExecutor(TALKERS) as talkers:
-            for number in range(TALKERS):
-                talkers.submit(talk, daemon, ended, number)
-            try:
-                take(daemon, sys.argv[1:] or view_paths())
-            finally:
-                ended.set()
-        daemon.clear()
+    ALL.mkdir(exist_ok=True)
+    scenes = {name: scene for name, scene in SCENES.items() if not sys.argv[1:] or name in sys.argv[1:]}
+    with demo() as fleet, local_client(Path(fleet["nodes"][0]["state_dir"])) as client, browser() as found:
+        prepare(client)
+        time.sleep(BEFORE_SECONDS)
+        take(found, fleet, client, scenes)
+    keep()
 
 
 if __name__ == "__main__":
