@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.installed-runtime
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
-TEST_JOBS ?= 2
+TEST_JOBS ?= 4
 CONSOLE_STAMP := src/modelgrid/console/.made-from
 CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -not -path '*/.out/*' -not -name '*.test.ts' -not -name '*.md' 2>/dev/null)
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
@@ -71,9 +71,12 @@ browser:
 	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
 
 # Files in their order, unit tests last: sorted by their number of tests, as xdist would, the longest files came last.
+# More processes than cores, since tests of whole daemons wait half of their time. What pytest makes of the tests'
+# source is kept for the next run, whatever the environment says: making it is most of each process's start.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
 test: setup setup-dev ## Check and run the whole suite (no container engine, no vLLM needed)
 	@$(MAKE) --no-print-directory --jobs 2 check console-test
-	@$(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not engines" $(ARGS)
+	@$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/engines -m "not engines" $(ARGS)
 
 check: setup-dev console-check ## Format, lint, types and the floor plan
 	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web
@@ -82,7 +85,7 @@ check: setup-dev console-check ## Format, lint, types and the floor plan
 	@$(BIN)/lint-imports --no-cache | tail -n 2
 
 test-engines: setup-dev ## Test with a real Docker Engine and a real vLLM on the CPU (installs them; root)
-	@$(BIN)/python -m pytest -q -m engines $(or $(ARGS),tests)
+	@$(PYTEST) -m engines $(or $(ARGS),tests)
 
 test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples per property
 	@MODELGRID_NIGHTLY=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder -m "not engines" --timeout 3600 $(ARGS)

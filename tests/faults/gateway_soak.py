@@ -22,6 +22,7 @@ from modelgrid.simulator.spawn import SpawnedEngine, spawned
 REPLICAS = 3
 CLIENTS = 24
 KILL_SECONDS = 20.0
+LOAD_AFTER_KILL_SECONDS = 5.0
 TOKENS = 30
 WRONG_SHOWN = 20
 
@@ -111,9 +112,10 @@ async def soak(folder: Path, seconds: float, seed: int = 0) -> Soaked:
 
 
 async def _kill_in_turn(fleet: _Fleet, found: Soaked, end: float) -> None:
-    number = 0
-    while time.monotonic() + KILL_SECONDS / 2 < end:
-        await asyncio.sleep(KILL_SECONDS / 2 if number == 0 else KILL_SECONDS)
+    number, pause = 0, KILL_SECONDS / 2
+    while time.monotonic() + pause + LOAD_AFTER_KILL_SECONDS < end:
+        await asyncio.sleep(pause)
+        pause = KILL_SECONDS
         await fleet.kill_one(f"replica-{number % REPLICAS}")
         found.counts["kills"] += 1
         number += 1

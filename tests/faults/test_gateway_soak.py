@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from gateway_soak import CLIENTS, REPLICAS, WRONG_SHOWN, soak
 
-SECONDS = float(os.environ.get("SOAK_SECONDS") or 45)
+SECONDS = float(os.environ.get("SOAK_SECONDS") or 36)
 KEPT = REPLICAS * CLIENTS
 """Connections to replicas that may wait in the pools."""
 RSS_GROWTH_BYTES = 8_000_000
