@@ -326,7 +326,7 @@ async def test_an_unreachable_registry_is_an_error_with_a_fix(tmp_path: Path, se
     with pytest.raises(ModelGridError) as caught:
         await source.refresh()
     assert caught.value.code == "catalog_unreachable"
-    assert "last good copy" in caught.value.fix
+    assert "`models` in config.json" in caught.value.fix
     assert await source.load() == ()
 
 
