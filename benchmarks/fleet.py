@@ -27,6 +27,7 @@ from modelgrid.adapters.control_plane_http import HttpControlPlane
 from modelgrid.adapters.node_certificate import FOLDER, ensure_certificate
 from modelgrid.adapters.store_sql import open_store
 from modelgrid.client.http import ModelGridClient, local_client
+from modelgrid.decide.assignment import told
 from modelgrid.decide.effects import CreateDeployment
 from modelgrid.decide.reconcile import reconcile
 from modelgrid.domain.cluster import Member, Report
@@ -318,8 +319,9 @@ class Workers:
                     epoch=epoch,
                     sequence=sequence,
                     at=now,
+                    to=obeyed[0],
                     obeyed=obeyed,
-                    deployments=tuple(row if row.ready_at else replace(row, attempt=sequence) for row in rows),
+                    deployments=tuple(told(row if row.ready_at else replace(row, attempt=sequence)) for row in rows),
                 )
                 try:
                     orders = await link.heartbeat(report)

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 
 from modelgrid.domain.cluster import Order
 from modelgrid.domain.deployment import Deployment, Intent
+from modelgrid.domain.placement import Decision, MemoryNeed
 from modelgrid.domain.target import EngineSpec
 
 FACTS = (
@@ -144,6 +145,14 @@ def informed(row: Deployment, reported: Deployment) -> Deployment:
     )
 
 
+def told(row: Deployment) -> Deployment:
+    """Return what a node says of a deployment that its control plane has ordered: not what that has said itself, of
+    which the decision alone, with what it says of every GPU of the cluster, would be nine tenths of a report."""
+    place = replace(row.placement, decision=_UNSAID) if row.placement is not None else None
+    return replace(row, spec=EngineSpec(), placement=place, refusal=None)
+
+
+_UNSAID = Decision(need=MemoryNeed(gpu_count=0, terms=()), summary="")
 _OWNED = {*FACTS, *_WISHES, "restart_requested", "restarts_asked", "placement"}
 _FIXED = {"id", "target", "model", "origin", "spec", "runtime", "created_at"}
 _OTHER = {"placements", "refusal", "removed_at", "revision"}

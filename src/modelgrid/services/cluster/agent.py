@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from modelgrid.decide.assignment import told
 from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
@@ -263,9 +264,8 @@ class NodeAgent:
         )
 
     def _told(self, row: Deployment, *, known: bool) -> Deployment:
-        """What the control plane ordered it knows; of others it needs the environment, open, to keep it."""
-        env = {} if known else self._targets.opened_env(row.spec)
-        return replace(row, spec=replace(row.spec, env=env) if not known else EngineSpec())
+        """What the control plane ordered it knows; of others it needs all, the environment open, to keep it."""
+        return told(row) if known else replace(row, spec=replace(row.spec, env=self._targets.opened_env(row.spec)))
 
     def _opened(self, target: Target) -> Target:
         return replace(target, spec=replace(target.spec, env=self._targets.opened_env(target.spec)))

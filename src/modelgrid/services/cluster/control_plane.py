@@ -41,7 +41,10 @@ class _Known:
     """Listened seconds at the last report, or at the start."""
     liveness: NodeLiveness
     node: Node | None = None
-    report: Report | None = None
+    said: tuple[int, int] | None = None
+    """(epoch, sequence) of the last report."""
+    gateways: tuple[GatewayReport, ...] = ()
+    """What its gateways counted, as it said last."""
     problem: str = ""
     """Why nothing is placed there although it speaks."""
     note: str = ""
@@ -123,7 +126,7 @@ class ControlPlane:
     def gateways_of(self, name: NodeName) -> tuple[GatewayReport, ...]:
         """Return what a member's gateways count, as it said last."""
         known = self._known.get(name)
-        return known.report.gateways if known is not None and known.report is not None else ()
+        return known.gateways if known is not None else ()
 
     async def heartbeat(self, name: NodeName, report: Report) -> Orders:
         """Take a report of the authenticated node `name`; return its orders.
@@ -137,8 +140,8 @@ class ControlPlane:
         if self.members.find(name) is None:
             raise stranger()
         known = self._known.setdefault(name, _Known(heard_at=self._listened.seconds, liveness=NodeLiveness.SUSPECT))
-        last = known.report
-        if last is not None and (report.epoch, report.sequence) <= (last.epoch, last.sequence):
+        last, said = known.said, (report.epoch, report.sequence)
+        if last is not None and said <= last:
             raise Conflict(f"{name} has said something newer already.", fix="Two daemons may run with one identity.")
         verdict = skew(self._version, report.version)
         if not verdict.ok:
@@ -152,7 +155,7 @@ class ControlPlane:
         fresh = replace(report.node, heartbeat_at=now)
         news = last is None or known.node is None or problem != known.problem or _differs(known.node, fresh)
         known.problem, known.note = problem, verdict.note
-        known.node, known.report, known.unwritten = fresh, report, True
+        known.node, known.said, known.gateways, known.unwritten = fresh, said, report.gateways, True
         await self._judge(name, known)
         await self._intake.take(
             report, self.orders.on(name), lambda item: self.orders.has_removed(name, item, report.obeyed)
@@ -214,7 +217,7 @@ class ControlPlane:
     async def _judge(self, name: NodeName, known: _Known) -> None:
         silent = self._listened.silence(known.heard_at)
         found = liveness(silent, self._heartbeat_seconds)
-        if known.report is None and found is NodeLiveness.READY:
+        if known.said is None and found is NodeLiveness.READY:
             found = NodeLiveness.SUSPECT  # not heard since we started
         if found is known.liveness:
             return
