@@ -28,7 +28,9 @@ class Bounds:
     """Bytes of the frames."""
 
 
-STATE_BOUNDS = Bounds(changes=20_000, size=8 * 1024**2)
+STATE_BOUNDS = Bounds(changes=5_000, size=1024**2)
+"""Two minutes of ten changes a second: a page that is loaded anew, or a line that is down for a moment. A change takes
+half as much again as its frame."""
 LOG_BOUNDS = Bounds(changes=20_000, size=8 * 1024**2)
 
 
