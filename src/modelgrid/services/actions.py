@@ -64,7 +64,7 @@ class DeploymentActions:
         if present.origin is Origin.CONFIG:
             raise Conflict(
                 f"{deployment_id} comes from `containers` in config.json; it can only be started and stopped here.",
-                fix="Stop it, or take it out of config.json and restart the daemon.",
+                fix="Stop it, or take it out of config.json; the daemon follows it.",
                 origin=present.origin.value,
             )
         if present.intent is Intent.REMOVE:

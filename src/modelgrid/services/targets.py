@@ -321,7 +321,7 @@ def _editable(target: Target) -> None:
     if target.origin is Origin.CONFIG:
         raise Conflict(
             f"{target.name} comes from `containers` in config.json and can only be started and stopped here.",
-            fix="Edit config.json and restart the daemon.",
+            fix="Edit config.json; the daemon follows it.",
             origin=target.origin.value,
         )
 
