@@ -197,3 +197,10 @@ def test_a_gpu_that_was_split_or_swapped_matters() -> None:
     before = GpuInventory(taken_at=0, gpus=(gpu(),))
     assert placement_relevant(before, replace(before, gpus=(replace(gpu(), mig_enabled=True),)))
     assert placement_relevant(before, replace(before, gpus=(replace(gpu(), uuid="GPU-other"),)))
+
+
+async def test_without_any_source_it_goes_on_all_the_same() -> None:
+    running = asyncio.create_task(GpuInventoryService([], StepClock()).run())
+    done, _ = await asyncio.wait({running}, timeout=0.05)
+    assert not done, "the process ends with a loop that ends"
+    running.cancel()

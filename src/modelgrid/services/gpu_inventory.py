@@ -92,7 +92,9 @@ class GpuInventoryService:
         return self._inventory
 
     async def run(self) -> None:
-        """Read each source every interval until cancelled."""
+        """Read each source every interval until cancelled; where there is none, too, this goes on until then."""
+        if not self._slots:
+            await asyncio.Event().wait()
         async with asyncio.TaskGroup() as group:
             for slot in self._slots:
                 group.create_task(self._watch(slot), name=f"gpus-{slot.source.vendor}")
