@@ -112,7 +112,8 @@ class Database:
             raise StoreUnavailable("The store is closed.", fix="The daemon is stopping; try again when it is up.")
         future = self._threads.submit(attempt)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), CALL_SECONDS)
+            async with asyncio.timeout(CALL_SECONDS):  # wait_for may lose a cancellation when the answer comes with it
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
             raise StoreUnavailable(
                 f"The state database {self._shown_as} did not answer within {CALL_SECONDS:g} s.",
