@@ -16,6 +16,7 @@ export const tableStyles = css`
   :host(:not([cards])) td:not(.nowrap) > .cell { max-width: 72ch; }
   /* Nobody's name makes a row as high as a page, or a column as wide; there is room around for the ring of the focus. */
   td > .cell { position: relative; max-height: 168px; margin: -3px; padding: 3px; overflow: auto; }
+  :host(:not([cards])) td:not(.nowrap, .main) > .cell:has(small) { min-width: 26ch; }
   td.nowrap > .cell, td.number > .cell { max-width: 44ch; }
   .number { text-align: right; white-space: nowrap; }
   th.number button { flex-direction: row-reverse; }
@@ -94,5 +95,7 @@ export const tableStyles = css`
   @media print {
     .bar, .pages, :is(th, td):has(.for-actions), td.actions, .check { display: none; }
     .scroll { overflow: visible; }
+    td > .cell { max-height: none; min-width: 0; overflow: visible; }
+    td.nowrap { white-space: normal; }
   }
 `;

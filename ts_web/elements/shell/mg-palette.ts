@@ -33,8 +33,8 @@ export class MgPalette extends MgElement {
       li { display: flex; align-items: center; gap: 10px; min-height: 36px; padding: 4px 10px; border-radius: 6px; cursor: pointer; }
       li[aria-selected='true'] { background: var(--accent-tint); }
       li .icon { color: var(--text-2); }
-      .label { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-      .note { color: var(--text-3); font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+      .label { flex: none; max-width: 72%; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+      .note { flex: 0 1 auto; min-width: 0; color: var(--text-3); font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
       .kind { margin-left: auto; color: var(--text-3); font-size: 12px; }
       .none { padding: 20px; text-align: center; color: var(--text-2); }
     `,
