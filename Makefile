@@ -11,7 +11,7 @@ CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -no
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help sim bench-scale browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale bench-heartbeats bench-placement browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -92,6 +92,12 @@ test-nightly: setup-dev ## The suite with long fault runs and 10,000 examples pe
 
 bench-console: console-check browser ## Measure the console against its budgets, 15 minutes; ARGS="log", ARGS="fleet --soak 120"
 	@$(BIN)/python -m benchmarks.bench_console $(ARGS)
+
+bench-heartbeats: setup-dev ## Measure what heartbeats of 10 to 1,000 nodes cost their control plane; ARGS="--nodes 1000"
+	@$(BIN)/python -m benchmarks.bench_heartbeats $(ARGS)
+
+bench-placement: setup-dev ## Measure how soon a node of twenty hears that it is to start an engine
+	@$(BIN)/python -m benchmarks.bench_placement $(ARGS)
 
 bench-scale: setup-dev ## Measure what deciding costs with 10 to 1,000 nodes; ARGS="--nodes 10,100"
 	@$(BIN)/python -m benchmarks.bench_scale $(ARGS)

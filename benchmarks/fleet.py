@@ -175,10 +175,8 @@ class Ports:
     peer: int
 
 
-async def prepare(folder: Path, ports: Ports, deployments: int = DEPLOYMENTS) -> list[Deployment]:
-    """Write the configuration and the state of a fleet; return the deployments that its workers report."""
-    state = folder / "state"
-    certificate = await asyncio.to_thread(ensure_certificate, state / FOLDER, LOCAL)
+def write_config(folder: Path, ports: Ports) -> None:
+    """Write the configuration of a control plane with simulated GPUs."""
     config: dict[str, Any] = {
         "nodeName": LOCAL,
         "api": {"port": ports.api, "uiPort": ports.console},
@@ -188,6 +186,13 @@ async def prepare(folder: Path, ports: Ports, deployments: int = DEPLOYMENTS) ->
         "models": {"registryUrl": None},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+async def prepare(folder: Path, ports: Ports, deployments: int = DEPLOYMENTS) -> list[Deployment]:
+    """Write the configuration and the state of a fleet; return the deployments that its workers report."""
+    state = folder / "state"
+    certificate = await asyncio.to_thread(ensure_certificate, state / FOLDER, LOCAL)
+    write_config(folder, ports)
     at = time.time()
     models = await entries()
     targets = desired(models, deployments - 1, at)

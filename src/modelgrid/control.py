@@ -5,6 +5,7 @@ Loads `modelgrid.daemon` sooner and smaller than a plain import would, then runs
 
 import ctypes
 import gc
+import resource
 import sys
 
 NOT_LOADED = ("rich", "pygments", "pydantic.v1")
@@ -38,6 +39,9 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
+    # A control plane keeps three connections with each of its nodes, and usual limits are 1,024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     run()
 
 

@@ -57,6 +57,9 @@ READY_FD = "MODELGRID_READY_FD"
 """Set by the supervisor, for whoever it starts."""
 FIRST_KEY_LABEL = "first key"
 HISTORY_KEPT = 1_000
+KEPT_SECONDS = 120
+"""How long a connection of another node is kept without a word on it: longer than nodes keep theirs, and than any
+heartbeat's interval, so that a heartbeat costs no handshake."""
 CATALOG_FIRST_CHECK_SECONDS = 20.0
 CATALOG_CHECK_SECONDS = 6 * 3600.0
 EVENTS_KEPT_SECONDS = 30 * 86_400.0
@@ -343,6 +346,7 @@ def _cluster_config(app: object, state_dir: Path) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=KEPT_SECONDS,
         timeout_graceful_shutdown=3,
         ssl_certfile=str(certificate.certificate),
         ssl_keyfile=str(certificate.key),

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from modelgrid.decide.assignment import FACTS, accepted, dismissed, fenced, informed, obeyed, order_of
+from modelgrid.decide.assignment import FACTS, accepted, dismissed, fenced, informed, obeyed, order_of, told
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.engine import EngineRef
 from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
-from modelgrid.domain.placement import Decision, MemoryNeed, Placement
+from modelgrid.domain.placement import Decision, MemoryNeed, Placement, Verdict
 from modelgrid.domain.target import EngineSpec, Origin, RuntimeKind
 
 
@@ -121,3 +121,18 @@ def test_what_is_fenced_ends_at_once_and_runs_again_when_it_is_ordered_again() -
     assert (again.intent, again.restart_requested, again.stop_started_at) == (Intent.RUN, True, None)
     draining = row(**RAN, intent=Intent.REMOVE, drain_started_at=5.0)
     assert fenced(draining, "cut off", 9.0).stop_started_at == 9.0, "what drains already ends faster"
+
+
+def test_what_is_told_of_an_ordered_deployment_leaves_out_what_was_ordered_and_informs_alike() -> None:
+    verdict = Verdict(node=NodeName("worker-a"), code="chosen", reason="chosen", chosen=True)
+    place = placement()
+    here = row(**RAN, placement=replace(place, decision=replace(place.decision, verdicts=(verdict,), omitted={"x": 9})))
+    said = told(here)
+    assert said.spec == EngineSpec()
+    assert said.placement is not None
+    assert (said.placement.node, said.placement.epoch, said.placement.decision.verdicts) == (
+        place.node,
+        place.epoch,
+        (),
+    )
+    assert informed(row(), said) == informed(row(), here) == row(**RAN)

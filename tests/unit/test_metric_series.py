@@ -103,6 +103,17 @@ def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [dict(found.labels) for found in store.find("model_queued", {}, range(T, T + 1))] == [{"model": "m-new"}]
 
 
+def test_room_is_looked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series_module, "MOST_SERIES", 1)
+    store, looked = SeriesStore(), []
+    monkeypatch.setattr(store, "_drop", looked.append)
+    for number in range(5):
+        store.put("model_queued", (f"m-{number}",), T, 1.0)
+    assert len(looked) == 1
+    store.put("model_queued", ("m-5",), T + 1, 1.0)
+    assert len(looked) == 2
+
+
 @pytest.mark.parametrize(
     ("since", "step", "expected"),
     [(T - 60, None, 1), (T - 900, None, 2), (T - 3_600, None, 10), (T - 86_400, None, 150), (T - 3_600, 1, 10),

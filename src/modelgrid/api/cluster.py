@@ -5,7 +5,8 @@ control plane answers joins and heartbeats. Every node lets its control plane re
 only that node has (its logs, its figures) is pulled when somebody looks at it.
 """
 
-from collections.abc import Awaitable, Callable
+import gzip
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,6 +33,8 @@ CONSOLE = "/v1/_ui/"
 HOLD_SECONDS = 25.0
 LARGEST_REPORT = 32 * 1024 * 1024
 """Bytes. A node with hundreds of deployments, each with the 500 last lines of one that has just ended, stays below."""
+PACKED_FROM = 64 * 1024
+"""Bytes."""
 LARGEST_JOIN = 64 * 1024
 NO_NEWS = 204
 T = TypeVar("T")
@@ -84,6 +87,7 @@ class _Door:
 
 def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     members, control = api.control.members, api.control
+    shared = _LastEncoded()
 
     def welcome(joined: Joined) -> Response:
         return _json(
@@ -121,7 +125,11 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         epoch, generation = _numbers(request, "epoch", "generation")
         found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS)
         await members.authenticate(_bearer(request))  # it may have left meanwhile
-        return _json(found) if found is not None else Response(status_code=NO_NEWS)
+        if found is None:
+            return Response(status_code=NO_NEWS)
+        plain, packed = shared(found)
+        takes = "gzip" in request.headers.get("accept-encoding", "")
+        return _sent(packed, {"Content-Encoding": "gzip"}) if takes and packed else _sent(plain)
 
     async def leave(request: Request) -> Response:
         name = await members.authenticate(_bearer(request))
@@ -167,8 +175,28 @@ def _numbers(request: Request, *names: str) -> tuple[int, ...]:
     return tuple(int(text) for text in texts)
 
 
+class _LastEncoded:
+    """Encodes what is the same for all nodes once for all of them: the routing of a large cluster is megabytes."""
+
+    def __init__(self) -> None:
+        self._value: object = None
+        self._bodies = (b"", b"")
+
+    def __call__(self, value: object) -> tuple[bytes, bytes]:
+        """Return the body, and the same packed; empty where that is not worth while."""
+        if value is not self._value:
+            body = msgspec.json.encode(value)
+            packed = gzip.compress(body, compresslevel=1) if len(body) >= PACKED_FROM else b""
+            self._value, self._bodies = value, (body, packed)
+        return self._bodies
+
+
 def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json", headers={"Cache-Control": "no-store"})
+    return _sent(msgspec.json.encode(value))
+
+
+def _sent(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store", **(headers or {})})
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -137,6 +137,8 @@ class Orders:
     sequence: int
     status: NodeStatus
     orders: tuple[Order, ...] = ()
+    unchanged: bool = False
+    """`orders` are left out, as the node has obeyed those of this (`epoch`, `sequence`) already."""
     heard: int = 0
     """Sequence of the newest report that these orders know of; smaller than that of the report they answer when that
     was not for this start of the control plane, and has to be said again."""
@@ -174,6 +176,8 @@ class Report:
     """Epoch of the control plane that it is for, as that one's last answer said it; 0 before there was one."""
     obeyed: tuple[int, int] = (0, 0)
     """(epoch, sequence) of the newest orders that the node has taken over."""
+    may_omit: bool = False
+    """The node understands `Orders.unchanged`. A minor version before it would take them for nothing to do."""
     deployments: tuple[Deployment, ...] = ()
     departed: tuple[HistoryRecord, ...] = ()
     """Those that were ordered away and are gone, until no order names them any more."""

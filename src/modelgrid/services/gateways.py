@@ -18,6 +18,7 @@ from modelgrid.gateway.link import ControlLink
 from modelgrid.ports.clock import Clock
 from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.pace import pause_after
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
@@ -129,7 +130,9 @@ class GatewayService:
                 task.cancel()
             if changed in done or not done:
                 self._changed.clear()
+                began = self._clock.monotonic()
                 self._publish()
+                await self._clock.sleep(pause_after(self._clock.monotonic() - began))
             if reported in done:
                 self._reported.clear()
                 try:

@@ -24,6 +24,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.events import EventMaker
 from modelgrid.services.failpoints import failpoint
+from modelgrid.services.pace import pause_after
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
@@ -57,6 +58,8 @@ class Reconciler:
         self._event = EventMaker(clock, Subject.DEPLOYMENT)
         self._woken = asyncio.Event()
         self._capacity = Capacity()
+        self._pause = 0.0
+        """Seconds to wait before the next pass."""
         self._here: dict[NodeName, Node] = {}
         """The nodes that the present pass decides about."""
         self.problem = ""
@@ -77,6 +80,7 @@ class Reconciler:
                     log.warning("reconciling stopped half-way; it is tried again", error=str(error))
                 self.problem = error.message
                 await self._clock.sleep(1.0)
+            await self._clock.sleep(self._pause)
             try:
                 async with asyncio.timeout(SWEEP_SECONDS):
                     await self._woken.wait()
@@ -86,7 +90,9 @@ class Reconciler:
     async def once(self) -> tuple[Effect, ...]:
         """Decide and apply once; return what was applied."""
         async with self._targets.together:
+            began = self._clock.monotonic()
             effects = self.plan(self._targets.all())
+            self._pause = pause_after(self._clock.monotonic() - began)
             self._here = {node.name: node for node in self._nodes()}
             for effect in effects:
                 await self._apply(effect)

@@ -13,6 +13,9 @@ from modelgrid.domain.errors import ControlPlaneUnreachable
 T = TypeVar("T")
 
 CALL_SECONDS = 10.0
+KEPT_SECONDS = 90.0
+"""How long a connection is kept without a word on it: above the longest interval of heartbeats, below what the control
+plane allows."""
 HELD_SECONDS = 25.0
 """How long the control plane holds a question that it has no news for."""
 
@@ -21,7 +24,8 @@ class HttpControlPlane:
     """Implements `ControlPlaneLink`."""
 
     def __init__(self, url: str, certificate: str, credential: str) -> None:
-        self._client = httpx.AsyncClient(base_url=url, verify=pinned_to(certificate), trust_env=False)
+        limits = httpx.Limits(keepalive_expiry=KEPT_SECONDS)
+        self._client = httpx.AsyncClient(base_url=url, verify=pinned_to(certificate), trust_env=False, limits=limits)
         self.use(credential)
 
     def use(self, credential: str) -> None:

@@ -215,11 +215,13 @@ class NodeAgent:
 
     async def _obey(self, orders: Orders) -> None:
         async with self._obeying:
-            if any(order.exclusive for order in orders.orders):  # before any of them can have an engine
-                await self._fence.remember(orders.heartbeat_seconds)
             known = self._orders
             if known is not None and (orders.epoch, orders.sequence) < (known.epoch, known.sequence):
                 return
+            if orders.unchanged and known is not None:
+                orders = replace(orders, orders=known.orders, unchanged=False)
+            if any(order.exclusive for order in orders.orders):  # before any of them can have an engine
+                await self._fence.remember(orders.heartbeat_seconds)
             heard = (
                 max(orders.heard, known.heard) if known is not None and known.epoch == orders.epoch else orders.heard
             )
@@ -253,6 +255,7 @@ class NodeAgent:
             at=self._clock.now(),
             to=self._control_epoch,
             obeyed=(orders.epoch, orders.sequence) if orders else (0, 0),
+            may_omit=True,
             deployments=tuple(self._told(row, known=row.id in ordered) for row in rows),
             departed=await self._departed(ordered - here),
             progress={row.id: progress for row in rows if (progress := self._progress(row.id)) is not None},

@@ -168,7 +168,16 @@ class ControlPlane:
             self.changed.notify()
         taken = await self._intake.take_events(report)
         credential = await self.members.renewed(name)
-        return replace(self.orders.of(name), heard=report.sequence, events_taken=taken, credential=credential)
+        orders = self.orders.of(name)
+        unchanged = report.may_omit and report.obeyed == (orders.epoch, orders.sequence)
+        return replace(
+            orders,
+            orders=() if unchanged else orders.orders,
+            unchanged=unchanged,
+            heard=report.sequence,
+            events_taken=taken,
+            credential=credential,
+        )
 
     async def run(self) -> None:
         """Judge silence every second and write down what nodes said every 30, until cancelled."""

@@ -36,6 +36,8 @@ class SeriesStore:
         self._series: dict[str, dict[Labels, Ring]] = {name: {} for name in METRIC}
         self._count = 0
         self._full = False
+        self._looked_at = 0
+        """Second of the last look for what has ended: a fleet of many series asks for room for each of them."""
 
     def put(self, name: str, labels: Labels, second: int, value: float | None) -> None:
         """Keep a value; `None` is a gap."""
@@ -80,7 +82,9 @@ class SeriesStore:
 
     def _make_room(self, second: int) -> bool:
         """Drop what has ended; return whether there is room now."""
-        self._drop(second - FINE_SECONDS)
+        if self._looked_at != second:
+            self._looked_at = second
+            self._drop(second - FINE_SECONDS)
         if self._count < MOST_SERIES:
             return True
         if not self._full:

@@ -1,0 +1,12 @@
+"""How much of the event loop those may take who look at the whole fleet whenever something changed."""
+
+REST = 3.0
+LONGEST_SECONDS = 1.0
+
+
+def pause_after(worked_seconds: float) -> float:
+    """Return how long to wait after work of that length, so that what comes meanwhile is gathered.
+
+    A fleet in which much happens at once, such as a thousand nodes that come back, still hears its heartbeats. In a
+    small one these are milliseconds."""
+    return min(LONGEST_SECONDS, REST * max(0.0, worked_seconds))
