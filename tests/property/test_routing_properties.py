@@ -30,7 +30,8 @@ from modelgrid.gateway.affinity import (
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.replica import ReplicaEntry
-from modelgrid.gateway.scan import Fields, fields_of
+from modelgrid.gateway.scan import fields_of
+from modelgrid.gateway.shapes import Fields
 
 NONE: frozenset[str] = frozenset()
 

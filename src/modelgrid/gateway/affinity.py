@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from xxhash import xxh3_64_intdigest
 
-from modelgrid.gateway.scan import Fields
+from modelgrid.gateway.shapes import Fields
 
 BLOCK_BYTES = 256
 """About 64 tokens: four blocks of an engine's cache."""

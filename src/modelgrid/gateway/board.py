@@ -64,7 +64,7 @@ class Board:
         self._page = mmap.mmap(descriptor, self.size)
         view = memoryview(self._page)
         self._whole = view.cast("q")
-        self._real = view.cast("d")
+        self._times = view.cast("d")
         layout = _LAYOUT << 32 | self._stride
         if self._whole[_LAYOUT_CELL] not in (0, layout):
             raise BoardError("the shared page was laid out by another version")
@@ -155,16 +155,16 @@ class Board:
 
     def spent(self, record: int) -> tuple[float, float]:
         """Return when the bucket of requests and that of tokens are full again."""
-        return self._real[record + _REQUESTS], self._real[record + _TOKENS]
+        return self._times[record + _REQUESTS], self._times[record + _TOKENS]
 
     def spend(self, record: int, requests_full_at: float, tokens_full_at: float) -> None:
         """Store what `spent` returns from now on."""
-        self._real[record + _REQUESTS] = requests_full_at
-        self._real[record + _TOKENS] = tokens_full_at
+        self._times[record + _REQUESTS] = requests_full_at
+        self._times[record + _TOKENS] = tokens_full_at
 
     def charge(self, record: int, requests_full_at: float, tokens_full_at: float) -> None:
         """`spend`, and count one that begins in this process."""
-        real = self._real
+        real = self._times
         real[record + _REQUESTS] = requests_full_at
         real[record + _TOKENS] = tokens_full_at
         self._whole[record + _COLUMNS + self.slot] += 1
@@ -179,7 +179,7 @@ class Board:
 
     def touch(self, record: int) -> None:
         """Keep a record that has no buckets from being forgotten on a full page; due within the minute."""
-        self._real[record + _REQUESTS] = time.monotonic()
+        self._times[record + _REQUESTS] = time.monotonic()
 
     def under_way(self, record: int) -> int:
         """Return the sum over all processes."""

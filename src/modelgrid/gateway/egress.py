@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from modelgrid.decide.addresses import forbidden_address
 
-P = TypeVar("P", bound=asyncio.Protocol)
+P = TypeVar("P")
 
 
 async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, make: Callable[[], P]) -> P:
@@ -22,7 +22,7 @@ async def connect(loop: asyncio.AbstractEventLoop, host: str, port: int, make: C
     failed: OSError | None = None
     for address in addresses:
         try:
-            _, protocol = await loop.create_connection(make, address, port)
+            _, protocol = await loop.create_connection(make, address, port)  # type: ignore[type-var]  # one by its methods
         except OSError as error:
             failed = error
         else:

@@ -46,7 +46,9 @@ class Exchange:
     """One request between one client and the replica that answers it."""
 
     # Defaults live in the class: most requests set few of them, and making an exchange is on the hot path.
-    _asked_again = _probe = _paused = False
+    _asked_again = False
+    _probe = False
+    _paused = False
     _prompt: Prompt | None = None
     """None until a replica has to be chosen among several."""
     _unread = 0
@@ -55,7 +57,9 @@ class Exchange:
     _upstream: "UpstreamConnection | None" = None
     _answer: Answer | None = None
     _status = 0
-    _first_byte = _given_at = _joined_at = 0.0
+    _first_byte = 0.0
+    _given_at = 0.0
+    _joined_at = 0.0
     of_peer = False  # then another node's gateway counts it for its client
     replica: ReplicaEntry | None = None
     done = False

@@ -8,7 +8,8 @@ from modelgrid.decide.admission import Bound, Limits, admit, remaining, reservab
 from modelgrid.domain.routing import KeyGrant
 from modelgrid.gateway.board import Board, BoardError, tag_of
 from modelgrid.gateway.errors import Refusal
-from modelgrid.gateway.scan import Fields
+from modelgrid.gateway.scan import answer_tokens
+from modelgrid.gateway.shapes import Fields
 
 if TYPE_CHECKING:
     from modelgrid.gateway.request import Request
@@ -27,7 +28,7 @@ def estimate(fields: Fields, size: int, context: int | None) -> int:
 
     No more than `context` where that is known: images in a body are not four bytes a token.
     """
-    tokens = size // BYTES_PER_TOKEN + fields.answer_tokens
+    tokens = size // BYTES_PER_TOKEN + answer_tokens(fields)
     return tokens if context is None or tokens < context else context
 
 

@@ -32,8 +32,11 @@ LAST_REQUEST_SECONDS = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class ClientConnection(asyncio.Protocol):
-    """See the module. Also the side of the client that `Exchange` talks to."""
+class ClientConnection:
+    """See the module. Also the side of the client that `Exchange` talks to.
+
+    An `asyncio.Protocol` by its methods: compiled classes have compiled bases only (`modelgrid.gateway.compiled`).
+    """
 
     __slots__ = (
         "_core", "_exchange", "_held", "_linger_left", "_lingering", "_pipeline", "_pumping", "_read_paused", "_reader",

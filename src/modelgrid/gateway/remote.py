@@ -137,7 +137,7 @@ class RemotePool(Pool):
         loop, context = self._core.loop, self._way.context
         connection = RemoteConnection(self._core, self)
         transport, tls = await loop.create_connection(
-            lambda: TlsClient(loop, context, connection), self._host, self._port
+            lambda: TlsClient(loop, context, cast("asyncio.Protocol", connection)), self._host, self._port
         )
         try:
             await tls.ready

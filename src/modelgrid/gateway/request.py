@@ -9,7 +9,7 @@ from modelgrid.gateway.errors import ApiForm, Refusal
 from modelgrid.gateway.keys import Grant, KeyRing, bearer
 from modelgrid.gateway.limits import Ticket
 from modelgrid.gateway.peers import DEPLOYMENT, PREFIX, WAIT, PeerRing
-from modelgrid.gateway.scan import Fields
+from modelgrid.gateway.shapes import Fields
 
 _HOST = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")

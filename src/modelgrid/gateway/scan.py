@@ -4,6 +4,8 @@ import re
 
 import msgspec
 
+from modelgrid.gateway.shapes import Fields, Usage, decode_chunk, decode_fields, decode_usage
+
 MODEL_FIELD_LIMIT = 512
 """Bytes of a model name in a form field; the longest name on the Hugging Face Hub has 96 + 1 + 96."""
 USAGE_TAIL_BYTES = 4096
@@ -14,43 +16,10 @@ class BadBody(Exception):
     """The body does not say which model it is for. The text says why, for the client."""
 
 
-_NONE = msgspec.Raw(b"")
 _NULL = msgspec.Raw(b"null")
 _MOST_DIGITS = 15
 """Of a number of tokens: more is none that an engine takes."""
 
-
-class Fields(msgspec.Struct):
-    """What is read of a request's body. `Raw`: the bytes as they came, empty when the field is missing."""
-
-    model: str | None = None
-    stream: msgspec.Raw = _NONE
-    stream_options: msgspec.Raw = _NONE
-    messages: msgspec.Raw = _NONE
-    prompt: msgspec.Raw = _NONE
-    input: msgspec.Raw = _NONE
-    system: msgspec.Raw = _NONE
-    """Of Anthropic's API; stands before the messages."""
-    instructions: msgspec.Raw = _NONE
-    """Of the Responses API; stands before the input."""
-    cache_salt: msgspec.Raw = _NONE
-    """Of vLLM: requests share its prefix cache only when they have the same."""
-    max_completion_tokens: msgspec.Raw = _NONE
-    max_tokens: msgspec.Raw = _NONE
-    max_output_tokens: msgspec.Raw = _NONE
-    """Of the Responses API."""
-
-    @property
-    def answer_tokens(self) -> int:
-        """How long an answer may get; 0 where the body does not say."""
-        told = self.max_completion_tokens or self.max_tokens or self.max_output_tokens
-        if told == _NULL:
-            told = self.max_tokens or self.max_output_tokens
-        digits = bytes(told)
-        return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 0
-
-
-_decode_request = msgspec.json.Decoder(Fields).decode
 _BOUNDARY = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
 _FIELD_NAME = re.compile(rb';\s*name=(?:"([^"]*)"|([^\s;]+))', re.IGNORECASE)
 
@@ -60,7 +29,7 @@ def fields_of(body: bytes, content_type: bytes) -> Fields:
     if content_type[:19].lower() == b"multipart/form-data":
         return Fields(_model_of_form(body, content_type))
     try:
-        fields = _decode_request(body)
+        fields = decode_fields(body)
     except msgspec.ValidationError as error:
         raise BadBody(f"the request body is not what was expected: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:  # msgspec lets the last one through
@@ -68,6 +37,15 @@ def fields_of(body: bytes, content_type: bytes) -> Fields:
     if not fields.model:
         raise BadBody("the request body names no model; set the field 'model'")
     return fields
+
+
+def answer_tokens(fields: Fields) -> int:
+    """Return how long an answer may get; 0 where the body does not say."""
+    told = fields.max_completion_tokens or fields.max_tokens or fields.max_output_tokens
+    if told == _NULL:
+        told = fields.max_tokens or fields.max_output_tokens
+    digits = bytes(told)
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else 0
 
 
 def model_of(body: bytes, content_type: bytes) -> str:
@@ -106,15 +84,6 @@ def _field_name(part_head: bytes) -> bytes | None:
     return None
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    total_tokens: int | None = None
-
-
-_decode_usage = msgspec.json.Decoder(_Usage).decode
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
 _NO_TOKENS = (0, 0)
 
@@ -135,26 +104,18 @@ def usage_of(tail: bytes) -> tuple[int, int]:
     return _NO_TOKENS
 
 
-def _usage_at(tail: bytes, at: int) -> _Usage | None:
+def _usage_at(tail: bytes, at: int) -> Usage | None:
     start = tail.find(b"{", at)
     try:
-        return _decode_usage(tail[start : tail.find(b"}", start) + 1])  # nearly always flat
+        return decode_usage(tail[start : tail.find(b"}", start) + 1])  # nearly always flat
     except (msgspec.MsgspecError, RecursionError):
         found = _USAGE_OBJECT.match(tail, at)
     if found is None:
         return None
     try:
-        return _decode_usage(found[1])
+        return decode_usage(found[1])
     except (msgspec.MsgspecError, RecursionError):
         return None
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[msgspec.Raw] | None = None
-    usage: msgspec.Raw = _NONE
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
 
 
 def is_usage_event(event: bytes) -> bool:
@@ -162,7 +123,7 @@ def is_usage_event(event: bytes) -> bool:
     if b'"usage"' not in event or not event.startswith(b"data:"):
         return False
     try:
-        chunk = _decode_chunk(event[5:])
+        chunk = decode_chunk(event[5:])
     except msgspec.MsgspecError:
         return False
     return chunk.choices == [] and bytes(chunk.usage) not in {b"", b"null"}

@@ -8,6 +8,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
 from modelgrid.gateway.board import Board
@@ -73,7 +74,9 @@ class GatewayServer:
         core.tell_control = link.send_report
         linking = asyncio.create_task(link.run())
         servers = [
-            await loop.create_server(lambda: ClientConnection(core), sock=item, backlog=BACKLOG)
+            await loop.create_server(
+                lambda: cast("asyncio.Protocol", ClientConnection(core)), sock=item, backlog=BACKLOG
+            )
             for item in self._listening
         ]
         servers += await self._serve_peers()
@@ -131,7 +134,7 @@ class GatewayServer:
             return []
         return [
             await core.loop.create_server(
-                lambda: PeerConnection(core),
+                lambda: cast("asyncio.Protocol", PeerConnection(core)),
                 sock=item,
                 backlog=BACKLOG,
                 ssl=context,

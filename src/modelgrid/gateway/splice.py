@@ -4,20 +4,12 @@ import re
 
 import msgspec
 
-from modelgrid.gateway.scan import Fields
+from modelgrid.gateway.shapes import Fields, decode_options
 
 _STRING_OR_MARK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 _SPACE = b" \t\r\n"
 _NOT_SET = (b"", b"null", b"false")
 _ASK = b'{"include_usage":true}'
-
-
-class _Options(msgspec.Struct):
-    include_usage: msgspec.Raw = msgspec.Raw(b"")
-    continuous_usage_stats: msgspec.Raw = msgspec.Raw(b"")
-
-
-_decode_options = msgspec.json.Decoder(_Options).decode
 
 
 def ask_for_usage(body: bytes, fields: Fields) -> bytes | None:
@@ -31,7 +23,7 @@ def ask_for_usage(body: bytes, fields: Fields) -> bytes | None:
     if options in {b"", b"null"}:
         return with_field(body, "stream_options", _ASK)
     try:
-        told = _decode_options(options)
+        told = decode_options(options)
     except msgspec.MsgspecError:  # not an object: the engine says so
         return None
     if bytes(told.include_usage) not in _NOT_SET:

@@ -41,8 +41,11 @@ _DROPPED = frozenset((
 _DROPPED_PREFIXES = (b"access-control-", b"x-modelgrid-")
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to a replica. Tells its exchange what comes back, in order, and how it ended."""
+class UpstreamConnection:
+    """One connection to a replica. Tells its exchange what comes back, in order, and how it ended.
+
+    An `asyncio.Protocol` by its methods: compiled classes have compiled bases only (`modelgrid.gateway.compiled`).
+    """
 
     __slots__ = (
         "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done", "_keep_alive", "_last", "_length",
@@ -345,7 +348,8 @@ class Pool:
 
     async def _connect(self) -> UpstreamConnection:
         """Return a new connection. Raises OSError."""
-        return await connect(self._core.loop, self._host, self._port, lambda: UpstreamConnection(self._core, self))
+        loop, host, port = self._core.loop, self._host, self._port
+        return await connect(loop, host, port, lambda: UpstreamConnection(self._core, self))
 
     def _why(self, error: OSError) -> str:
         """Return in words why there is no connection."""
