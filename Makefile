@@ -6,12 +6,14 @@ RUNTIME_STAMP := $(VENV)/.installed-runtime
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 TEST_JOBS ?= 4
+COMPILED_STAMP := $(VENV)/.compiled
+COMPILED_SOURCES := $(wildcard src/modelgrid/decide/*.py src/modelgrid/domain/*.py src/modelgrid/gateway/*.py)
 CONSOLE_STAMP := src/modelgrid/console/.made-from
 CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -not -path '*/.out/*' -not -name '*.test.ts' -not -name '*.md' 2>/dev/null)
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
 
 .DEFAULT_GOAL := help
-.PHONY: help sim bench-scale bench-heartbeats bench-placement browser setup setup-dev up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale bench-heartbeats bench-placement browser setup setup-dev compiled up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,11 +34,22 @@ $(DEV_STAMP): $(RUNTIME_STAMP) requirements/dev.lock
 	@$(PIP) -r requirements/dev.lock
 	@touch $@
 
-setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) ## Install ModelGrid into .venv, and build its console
+setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) $(COMPILED_STAMP) ## Install ModelGrid into .venv, build its console, compile the gateway where that can be done
 
 # Node comes from the PATH, or from PyPI. The daemon runs without a console, too: then it says so, and so does its page.
 $(CONSOLE_STAMP): $(CONSOLE_SOURCES) | $(RUNTIME_STAMP)
 	@$(MAKE) --no-print-directory console || echo "The daemon runs without the console; \`make console\` tries again." >&2
+
+# Half a minute, once for these sources. Without a C compiler and Python's headers the gateway is interpreted, and slower.
+$(COMPILED_STAMP): requirements/compile.lock $(COMPILED_SOURCES) | $(RUNTIME_STAMP)
+	@! $(BIN)/python -m modelgrid.gateway.compiled --possible || $(MAKE) --no-print-directory compiled || \
+	  echo "The gateway is interpreted; \`make compiled\` tries again." >&2
+	@touch $@
+
+compiled: $(RUNTIME_STAMP) ## Compile what each request goes through in the gateway (needs a C compiler and python3-dev)
+	@echo "Compiling the gateway …"
+	@$(BIN)/python -c 'import mypyc, setuptools' 2>/dev/null || $(PIP) -r requirements/compile.lock
+	@$(BIN)/python -m modelgrid.gateway.compiled
 
 console: $(RUNTIME_STAMP) ## Build the browser console into the package
 	@$(NODE) || { echo "Fetching Node …"; $(PIP) -r requirements/node.lock; }
@@ -122,7 +135,7 @@ fuzz: setup-dev ## Fuzz the gateway's reader and scans with atheris; FUZZ_SECOND
 soak: setup-dev ## Half an hour of mixed load with kills on one gateway; SOAK_SECONDS=1800
 	@SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) $(BIN)/python -m pytest -q -s --timeout 7200 tests/faults/test_gateway_soak.py
 
-docs: setup ## Write docs/reference and the calls of the Python client anew from the code
+docs: $(RUNTIME_STAMP) $(CONSOLE_STAMP) ## Write docs/reference and the calls of the Python client anew from the code
 	@$(BIN)/python docs/generate.py
 
 lock: ## Renew the pinned versions (needs uv)
@@ -130,6 +143,7 @@ lock: ## Renew the pinned versions (needs uv)
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header requirements/node.in -o requirements/node.lock
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header pyproject.toml --extra postgresql -o requirements/runtime.lock
 	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header pyproject.toml --extra postgresql --group dev -o requirements/dev.lock
+	@uv pip compile -q --generate-hashes --universal --python-version 3.11 --no-header --constraint requirements/dev.lock requirements/compile.in -o requirements/compile.lock
 
 clean: ## Remove the environment and what tools left behind
-	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ts_web/node_modules ts_web/.out src/modelgrid/console
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ts_web/node_modules ts_web/.out src/modelgrid/console src/modelgrid/compiled

@@ -1,5 +1,6 @@
 """For the whole tree: `pytest -m engines` sets the test bed up once, before the first of its tests."""
 
+import os
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,11 @@ import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.gateway_logs import gateway_exceptions
+
+from modelgrid.gateway import compiled
+
+if os.environ.get("MODELGRID_TEST_COMPILED"):  # see tests/integration/test_gateway_forms.py
+    assert compiled.use(), "`make compiled` first"
 
 # Machines are shared: how long an example takes says nothing about the code.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -334,7 +334,7 @@ async def test_what_runs_only_where_no_way_leads_is_refused_at_once(tmp_path: Pa
 
 
 def test_a_gateway_that_takes_peers_needs_a_certificate(capsys: pytest.CaptureFixture[str]) -> None:
-    from modelgrid.gateway.__main__ import main
+    from modelgrid.gateway.process import main
 
     with pytest.raises(SystemExit) as ended:
         main(["--fd", "3", "--board", "4", "--link", "x", "--cache", "y", "--peers", "5"])

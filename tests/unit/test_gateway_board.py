@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from modelgrid.gateway import board as module
-from modelgrid.gateway.__main__ import _shared_board
 from modelgrid.gateway.board import Board, BoardError, tag_of
+from modelgrid.gateway.process import _shared_board
 
 TAG = tag_of("key", "k")
 

@@ -204,6 +204,8 @@ class GatewayReport:
     draining: bool = False
     lines: tuple[GatewayLine, ...] = ()
     """Of the log: those that were not sent on this connection."""
+    compiled: bool = False
+    """Its hot path is machine code, not interpreted."""
 
 
 LATENCY_BUCKETS_SECONDS: tuple[float, ...] = (

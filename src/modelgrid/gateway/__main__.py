@@ -1,106 +1,12 @@
-"""`python -m modelgrid.gateway --index 0 --fd N --link PATH --cache PATH`: one worker of the data plane."""
+"""`python -m modelgrid.gateway`: settles which form of the modules runs before any is loaded; the rest is `process`."""
 
-import argparse
-import asyncio
-import gc
-import logging
-import os
-import resource
-import socket
 import sys
-from pathlib import Path
 
-import uvloop
-
-from modelgrid.gateway.board import Board, BoardError
-from modelgrid.gateway.log_format import LineFormatter
-from modelgrid.gateway.log_lines import LineKeeper
-from modelgrid.gateway.peer_port import PeerPort
-from modelgrid.gateway.server import GatewayServer
-
-log = logging.getLogger(__name__)
-
-GC_THRESHOLD = 50_000
-"""Objects between two collections. Requests leave no cycles behind, so the default of 700 only costs time."""
-
-
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="modelgrid.gateway", description="One worker of the data plane.")
-    parser.add_argument("--index", type=int, default=0, help="number of this worker, from 0")
-    parser.add_argument("--fd", type=_numbers, required=True, help="file descriptors of the listening sockets: N,N,…")
-    parser.add_argument("--board", type=int, required=True, help="file descriptor of the page that all workers share")
-    parser.add_argument("--workers", type=int, default=1, help="number of workers of this daemon")
-    parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
-    parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
-    parser.add_argument(
-        "--peers", type=_numbers, default=[], help="descriptors of the sockets for other nodes' gateways"
-    )
-    parser.add_argument("--certificate", type=Path, help="with which this node answers there, PEM")
-    parser.add_argument("--key", type=Path, help="of the certificate, PEM")
-    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    given = parser.parse_args(argv)
-    if given.peers and (given.certificate is None or given.key is None):
-        parser.error("--peers needs --certificate and --key")
-    return given
-
-
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")] if text else []
-
-
-def _sockets(numbers: list[int]) -> list[socket.socket]:
-    sockets = [socket.socket(fileno=number) for number in numbers]
-    for item in sockets:
-        item.setblocking(False)
-    return sockets
-
-
-def _raise_file_limit() -> None:
-    """Allow as many connections as the system lets this process have."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _say_ready() -> None:
-    """Tell the supervisor, where there is one (see `modelgrid.supervisor`), that requests are served."""
-    descriptor = os.environ.pop("MODELGRID_READY_FD", None)
-    if descriptor is not None:
-        with os.fdopen(int(descriptor), "w") as pipe:
-            pipe.write("ready\n")
-
-
-def _shared_board(descriptor: int, workers: int) -> Board:
-    """Return the page that all workers share, or one of this process alone where that cannot be."""
-    try:
-        return Board(descriptor, workers)
-    except BoardError as error:
-        log.warning("%s: limits and figures are this process's alone until the daemon is started anew", error)
-        return Board.private()
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run until a signal ends it; return the exit code."""
-    arguments = _arguments(argv)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(arguments.index))
-    lines = LineKeeper()
-    logging.basicConfig(level=arguments.log_level, handlers=[handler, lines])
-    _raise_file_limit()
-    listening, for_peers = _sockets(arguments.fd), _sockets(arguments.peers)
-    peers = PeerPort(for_peers, arguments.certificate, arguments.key) if for_peers else None
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
-    gc.freeze()
-
-    async def serve() -> None:
-        board = _shared_board(arguments.board, arguments.workers)
-        await GatewayServer(
-            arguments.index, listening, board, arguments.link, arguments.cache, peers, _say_ready, lines
-        ).run()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
-    return 0
-
+from modelgrid.gateway import compiled
 
 if __name__ == "__main__":
+    compiled.use()
+
+    from modelgrid.gateway.process import main
+
     sys.exit(main())

@@ -16,7 +16,6 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from modelgrid.domain.routing import ModelState
 from modelgrid.gateway.affinity import NO_PROMPT, Prompt, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
 from modelgrid.gateway.errors import RESTARTING, TOO_MUCH_HELD, Refusal, final_event
@@ -39,7 +38,6 @@ log = logging.getLogger(__name__)
 BUSY = frozenset((429, 503))
 """What an engine answers when it has no room: nothing was generated."""
 _NO_TOKENS = (0, 0)
-_COMING = (ModelState.STARTING, ModelState.ON_REQUEST)  # looking a member up in its enum takes longer than comparing it
 
 
 class Exchange:
@@ -279,12 +277,7 @@ class Exchange:
 
     def _may_wait(self) -> bool:
         """Whether a replica that has not been tried is there, or on its way."""
-        model = self._model
-        if self._core.fleet.find(model.route.id) is not model:
-            return False
-        if self._tried:
-            return any(replica.ready and replica.id not in self._tried for replica in model.replicas)
-        return model.has_ready_replica or model.route.state in _COMING
+        return self._model.may_serve(self._tried)
 
     def _wait(self) -> None:
         model = self._model

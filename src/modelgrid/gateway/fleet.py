@@ -17,6 +17,8 @@ from modelgrid.gateway.replica import ReplicaEntry
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
 
+_COMING = (ModelState.STARTING, ModelState.ON_REQUEST)
+
 
 class ModelEntry:
     """One model and the requests that wait for it."""
@@ -51,6 +53,14 @@ class ModelEntry:
     def has_place_but(self, tried: frozenset[str] = frozenset()) -> bool:
         """Some replica would be chosen for a request that has been to `tried`."""
         return choose(self.replicas, now=self._core.deadlines.now, rotation=0, tried=tried) is not None
+
+    def may_serve(self, tried: frozenset[str]) -> bool:
+        """Whether a replica that is not in `tried` is there, or on its way."""
+        if self._core.fleet.find(self.route.id) is not self:
+            return False
+        if tried:
+            return any(replica.ready and replica.id not in tried for replica in self.replicas)
+        return self.has_ready_replica or self.route.state in _COMING
 
     def pick(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome, RoutingTable
+from modelgrid.gateway import compiled
 from modelgrid.gateway.board import Board
 from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
@@ -81,7 +82,8 @@ class GatewayServer:
         ]
         servers += await self._serve_peers()
         self._listens = True
-        log.info("listens on %s:%d", *self._listening[0].getsockname()[:2])
+        form = "compiled" if compiled.running() else "interpreted"
+        log.info("listens on %s:%d, %s", *self._listening[0].getsockname()[:2], form)
         self._announce()
         await self._stop.wait()
         core.draining = True
@@ -120,6 +122,7 @@ class GatewayServer:
             wanted_models=dict(counters.wanted),
             draining=core.draining,
             lines=self._lines.take(),
+            compiled=compiled.running(),
         )
 
     async def _serve_peers(self) -> list[asyncio.Server]:
