@@ -114,7 +114,7 @@ def scan(data: bytes) -> None:
             continue
         assert fields.model
         assert estimate(fields, len(data), None) >= len(data) // 4
-        assert len(prompt_of(fields, "m").blocks) <= prompt_of(fields, "m").size
+        assert len(prompt_of(fields, "m").marks) <= prompt_of(fields, "m").size
         asking = ask_for_usage(data, fields)
         if asking is not None:
             _spliced(data, asking)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from modelgrid.domain.routing import Replica, RoutingTable
 from modelgrid.gateway.affinity import (
     BLOCK_BYTES,
     BLOCKS_LIMIT,
+    MARKS,
     MAX_CAPACITY,
     NO_PROMPT,
     PrefixTable,
@@ -88,7 +90,7 @@ def test_a_prompt_that_all_share_does_not_pile_up_on_one_and_the_others_learn_it
     shares = Counter(replica.id for replica, _ in held)
     assert len(shares) == 3
     assert max(shares.values()) - min(shares.values()) <= SPILL_BLOCKS + 20
-    assert all(replica.prefixes.known(prompt(shared).blocks) == 20 for replica in entry.replicas)
+    assert all(replica.prefixes.known(prompt(shared).marks) == 20 for replica in entry.replicas)
     for replica, unread in held:
         replica.end(unread)
 
@@ -161,7 +163,7 @@ def test_the_table_is_an_lru_of_beginnings(paths: list[list[int]], capacity: int
             plain[block] = None
         while len(plain) > capacity:
             plain.popitem(last=False)
-        assert list(table._blocks) == list(plain)
+        assert list(table._marks) == list(plain)
 
 
 @given(st.text(max_size=2000), st.text(max_size=600), st.text(max_size=600))
@@ -169,7 +171,7 @@ def test_texts_share_their_blocks_as_far_as_their_bytes_are_the_same(begin: str,
     def blocks(text: str, **fields: object) -> list[int]:
         messages = [{"role": "user", "content": text}]
         body = msgspec.json.encode({"model": "m", "n": 1, "messages": messages} | fields)
-        return prompt_of(fields_of(body, b"application/json"), "m").blocks
+        return prompt_of(fields_of(body, b"application/json"), "m").marks
 
     first, second = blocks(begin + one), blocks(begin + other)
     raw = [msgspec.json.encode([{"role": "user", "content": begin + end}]) for end in (one, other)]
@@ -177,7 +179,7 @@ def test_texts_share_their_blocks_as_far_as_their_bytes_are_the_same(begin: str,
     shared = next(
         (at for at, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
     )
-    assert shared == same // BLOCK_BYTES
+    assert shared == sum(mark <= same // BLOCK_BYTES for mark in MARKS[1:])
     assert blocks(begin, temperature=1) == blocks(begin)
     salted = blocks(begin, cache_salt="s")
     assert not set(salted) & set(blocks(begin))
@@ -186,14 +188,16 @@ def test_texts_share_their_blocks_as_far_as_their_bytes_are_the_same(begin: str,
 def test_other_models_and_leading_fields_make_other_prompts() -> None:
     long = msgspec.Raw(b'"' + b"x" * 5000 + b'"')
     plain = Fields(model="m", messages=long)
-    assert prompt_of(plain, "m").blocks != prompt_of(plain, "n").blocks
+    assert prompt_of(plain, "m").marks != prompt_of(plain, "n").marks
     led = Fields(model="m", messages=long, system=msgspec.Raw(b'"' + b"y" * 300 + b'"'))
-    assert not set(prompt_of(led, "m").blocks) & set(prompt_of(plain, "m").blocks)
-    assert prompt_of(Fields(model="m", input=long, instructions=led.system), "m").blocks == prompt_of(led, "m").blocks
+    assert not set(prompt_of(led, "m").marks) & set(prompt_of(plain, "m").marks)
+    assert prompt_of(Fields(model="m", input=long, instructions=led.system), "m").marks == prompt_of(led, "m").marks
 
 
 def test_prompts_and_tables_are_bounded() -> None:
     huge = prompt_of(Fields(model="m", prompt=msgspec.Raw(b"x" * 2_000_000)), "m")
-    assert (len(huge.blocks), huge.size) == (BLOCKS_LIMIT, 2_000_000 // BLOCK_BYTES)
+    assert (MARKS[len(huge.marks)], huge.size) == (BLOCKS_LIMIT, 2_000_000 // BLOCK_BYTES)
+    assert len(huge.marks) == 36
+    assert all(after - before <= max(1, before / 4) for before, after in pairwise(MARKS))
     assert prompt_of(Fields(model="m"), "m") is NO_PROMPT
     assert [capacity_of(blocks) for blocks in (None, 0, 8, 40_000, 10**9)] == [31_250, 1, 2, 10_000, MAX_CAPACITY]

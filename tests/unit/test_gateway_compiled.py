@@ -9,7 +9,7 @@ from modelgrid.gateway import compiled
 
 SOURCES = Path(compiled.__file__).parent.parent
 IN_ORDER = {
-    "seen[at:at + BLOCK_BYTES]",
+    "seen[begin:end]",
     "data[stop:end]",
     "data[start:stop]",
     "data[at:stop]",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelgrid.decide.route import choose
 from modelgrid.domain.routing import ModelRoute, ModelState, Replica, RoutingTable
-from modelgrid.gateway.affinity import Prompt
+from modelgrid.gateway.affinity import MARKS, Prompt
 from modelgrid.gateway.line import WaitingLine
 from modelgrid.gateway.remote import RemoteReplica
 from modelgrid.gateway.replica import ReplicaEntry
@@ -73,12 +73,18 @@ class ModelEntry:
         """Return the replica for a request that has not been to any of `tried`; `now`: the loop's clock; `among`: the
         ones that may be asked, all when None."""
         self.rotation += 1
-        replicas, blocks = self.replicas if among is None else among, prompt.blocks
-        if not blocks or len(replicas) < 2:
+        replicas, marks = self.replicas if among is None else among, prompt.marks
+        if not marks or len(replicas) < 2:
             return choose(replicas, now=now, rotation=self.rotation, tried=tried, session=session)
-        cached = {replica.id: replica.prefixes.known(blocks) for replica in replicas}
+        cached = {replica.id: replica.prefixes.known(marks) for replica in replicas}
         return choose(
-            replicas, now=now, rotation=self.rotation, tried=tried, blocks=len(blocks), cached=cached, session=session
+            replicas,
+            now=now,
+            rotation=self.rotation,
+            tried=tried,
+            blocks=MARKS[len(marks)],
+            cached=cached,
+            session=session,
         )
 
 

@@ -109,7 +109,7 @@ class ReplicaEntry:
             self.aside_until = inf
         unread = prompt.size
         if unread:
-            unread -= self.prefixes.learn(prompt.blocks)
+            unread -= self.prefixes.learn(prompt.marks)
         self.load += unread + 1
         return unread
 
