@@ -6,8 +6,6 @@ RUNTIME_STAMP := $(VENV)/.installed-runtime
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 TEST_JOBS ?= 4
-COMPILED_STAMP := $(VENV)/.compiled
-COMPILED_SOURCES := $(wildcard src/modelgrid/decide/*.py src/modelgrid/domain/*.py src/modelgrid/gateway/*.py)
 CONSOLE_STAMP := src/modelgrid/console/.made-from
 CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -not -path '*/.out/*' -not -name '*.test.ts' -not -name '*.md' 2>/dev/null)
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
@@ -34,19 +32,14 @@ $(DEV_STAMP): $(RUNTIME_STAMP) requirements/dev.lock
 	@$(PIP) -r requirements/dev.lock
 	@touch $@
 
-setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) $(COMPILED_STAMP) ## Install ModelGrid into .venv, build its console, compile the gateway where that can be done
+setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) ## Install ModelGrid into .venv, and build its console
 
 # Node comes from the PATH, or from PyPI. The daemon runs without a console, too: then it says so, and so does its page.
 $(CONSOLE_STAMP): $(CONSOLE_SOURCES) | $(RUNTIME_STAMP)
 	@$(MAKE) --no-print-directory console || echo "The daemon runs without the console; \`make console\` tries again." >&2
 
-# Half a minute, once for these sources. Without a C compiler and Python's headers the gateway is interpreted, and slower.
-$(COMPILED_STAMP): requirements/compile.lock $(COMPILED_SOURCES) | $(RUNTIME_STAMP)
-	@! $(BIN)/python -m modelgrid.gateway.compiled --possible || $(MAKE) --no-print-directory compiled || \
-	  echo "The gateway is interpreted; \`make compiled\` tries again." >&2
-	@touch $@
-
-compiled: $(RUNTIME_STAMP) ## Compile what each request goes through in the gateway (needs a C compiler and python3-dev)
+compiled: $(RUNTIME_STAMP) ## On trial: compile what each request goes through in the gateway (C compiler, python3-dev)
+	@$(BIN)/python -m modelgrid.gateway.compiled --possible
 	@echo "Compiling the gateway …"
 	@$(BIN)/python -c 'import mypyc, setuptools' 2>/dev/null || $(PIP) -r requirements/compile.lock
 	@$(BIN)/python -m modelgrid.gateway.compiled

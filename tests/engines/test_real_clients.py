@@ -199,6 +199,33 @@ def test_cancelled_requests_are_aborted_and_counted(bed: Bed) -> None:
     )
 
 
+async def _cancel_before_the_first_byte(bed: Bed) -> None:
+    """Hang up while the engine works on an answer that it sends whole, so that nothing of it has come."""
+    async with _openai(bed) as client:
+        asking = asyncio.create_task(
+            client.chat.completions.create(
+                model="tiny", max_tokens=3000, messages=[{"role": "user", "content": ASKED}], extra_body=EXACT
+            )
+        )
+        await asyncio.to_thread(until, lambda: bed.busy() == 1, "vLLM works on it", 20)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+
+
+def test_requests_cancelled_before_the_first_byte_are_aborted_and_counted(bed: Bed) -> None:
+    cancelled, gateway = bed.cancelled(), bed.gateway()
+    slowest = 0.0
+    for _ in range(CANCELLED):
+        asyncio.run(_cancel_before_the_first_byte(bed))
+        began = time.monotonic()
+        until(lambda: bed.busy() == 0, "vLLM is idle", 20)
+        slowest = max(slowest, time.monotonic() - began)
+    until(lambda: bed.cancelled() - cancelled == CANCELLED, lambda: f"{bed.cancelled() - cancelled} cancelled", 10)
+    assert bed.gateway() == gateway
+    print(f"R19: {CANCELLED} cancelled before the first byte; vLLM idle {slowest:.2f} s after")
+
+
 def test_vllm_bench_serve(bed: Bed, tmp_path: Path) -> None:
     gateway, engine = bed.gateway(), bed.engine()
     done = subprocess.run(

@@ -1,6 +1,6 @@
 """The gateway serves alike whether its hot path is compiled or interpreted.
 
-Where it was compiled (`make setup` does it), every other test with a gateway process is one of the compiled form, and
+Where it was compiled (`make compiled`), every other test with a gateway process is one of the compiled form, and
 tests that import modules run the sources. Here it is the other way round.
 """
 

@@ -2,9 +2,10 @@
 
     python -m modelgrid.gateway.compiled
 
-compiles them, where there is a C compiler; `make setup` does it. The result lies in the package, in a folder named for
-the sources and for Python's version: what was made of other sources is never loaded. Without it, and with
-`MODELGRID_PURE=1`, the sources are interpreted as any others. See `docs/decisions/0210-the-hot-path-is-compiled.md`.
+compiles them, where there is a C compiler. On trial: `make compiled` does it, `make setup` does not (see
+`docs/decisions/0210-the-hot-path-can-be-compiled.md`). The result lies in the package, in a folder named for the
+sources and for Python's version: what was made of other sources is never loaded. Without it, and with
+`MODELGRID_PURE=1`, the sources are interpreted as any others.
 """
 
 import importlib

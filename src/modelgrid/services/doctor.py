@@ -152,11 +152,7 @@ class Doctor:
         said = f"{len(reports)} of {self._workers} report"
         if len(reports) >= self._workers:
             compiled = all(report.compiled for report in reports)
-            form = (
-                "compiled"
-                if compiled
-                else "interpreted: with a C compiler and python3-dev, `make compiled` halves its work"
-            )
+            form = "compiled" if compiled else "interpreted"
             return Check(name="gateway", result=Result.OK, message=f"{said}; {form}")
         return Check(
             name="gateway", result=Result.FAILED, message=said, fix="The daemon's log says why one is missing."
