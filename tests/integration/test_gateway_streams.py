@@ -6,7 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-from gateway_kit import PATIENCE, STREAM_HEAD, Peer, Seen, Upstream, close_all, gateway, json_answer, request
+from gateway_kit import PATIENCE, STREAM_HEAD, Peer, Seen, Upstream, close_all, gateway, json_answer, request, until
 
 STREAM = {"model": "m", "stream": True}
 MEGABYTE = 1024 * 1024
@@ -184,6 +184,30 @@ async def test_a_reader_that_stops_reading_is_given_up(tmp_path: Path) -> None:
             name for name in await grid.metrics() if name.startswith("modelgrid_requests_total") and "cancelled" in name
         ]
         assert len(status) == 1
+
+
+async def test_a_reader_that_stops_before_the_end_stops_no_other_request(tmp_path: Path) -> None:
+    """Its last bytes find no room, which must not keep the engine's connection from being read for the next one."""
+    body = ""
+
+    async def gives(_: Seen, peer: Peer) -> None:
+        await peer.send(json_answer({"text": body}))
+
+    async with Upstream(gives) as upstream, gateway(tmp_path, upstream.replica()) as grid:
+        for size in range(0, 4 * MEGABYTE, MEGABYTE // 10):  # of some of them the last piece fills the buffer
+            body = "x" * size
+            async with grid.client() as client:
+                client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+                await client.send(request("POST", "/v1/chat/completions", {"model": "m"}))
+                await until(lambda: len(upstream.seen) % 2 == 1, "the engine answers")
+                await asyncio.sleep(0.05)  # what there is room for passes
+                client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+                assert (await client.response()).json() == {"text": body}
+            body = ""
+            answer = await asyncio.wait_for(grid.chat(), PATIENCE)
+            assert answer.json() == {"text": ""}, f"after an answer of {size} bytes"
+        assert upstream.connections == 1
+        await grid.idle()
 
 
 async def test_a_thousand_idle_streams_cost_little_each(tmp_path: Path) -> None:

@@ -205,6 +205,7 @@ class Exchange:
         """The answer is whole."""
         answer = self._answer
         assert answer is not None  # noqa: S101 (the head came first)
+        self._upstream = None  # a client that has no room for the end must not pause it for its next request
         if self._status in BUSY and not answer.started and self._ask_another(connection, reusable=reusable):
             return
         self._client.write(answer.end())
@@ -215,6 +216,7 @@ class Exchange:
         self._status = 200
         self._first_byte = perf_counter()
         self._let_body_go()
+        self._upstream = None  # as in `answer_ended`
         lines = self._client.head_of(self._request, self._id, head.lines)
         self._client.write(b"%bContent-Length: %d\r\n\r\n%b" % (lines, len(payload), payload))
         self._answered(connection, "2xx", payload[-USAGE_TAIL_BYTES:], reusable=reusable)
@@ -238,7 +240,6 @@ class Exchange:
     def _part(self, connection: "UpstreamConnection", *, reusable: bool) -> None:
         """The replica has answered, and goes on without this request."""
         replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # a connection belongs to a replica
-        self._upstream = None
         if reusable:
             replica.pool.give_back(connection)
         else:
