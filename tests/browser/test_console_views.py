@@ -22,14 +22,14 @@ def test_every_view_is_accessible(chromium: Browser, fleet: DaemonUnderTest, wid
         page.goto(path)
         settled(page)
         assert page.evaluate("document.documentElement.dataset.theme") == theme
-        if wrong := violations(page):
-            found[path] = wrong
         try:  # a table becomes cards once it knows its width
             page.wait_for_function(
                 "document.documentElement.scrollWidth <= document.documentElement.clientWidth", timeout=3000
             )
         except PlaywrightTimeout:
             pytest.fail(f"{path} scrolls sideways at {width}")
+        if wrong := violations(page):
+            found[path] = wrong
     assert found == {}, "\n".join(f"{path}\n" + "\n".join(wrong) for path, wrong in found.items())
     seen.nothing()
     page.context.close()

@@ -44,7 +44,10 @@ def test_every_source_speaks_in_one_order(daemon: DaemonUnderTest, deployment: s
     created = next(r for r in found if r["message"] == "deployment created")
     assert (created["source"], created["level"], created["fields"]["deployment"]) == ("scheduler", "info", deployment)
     assert all("simulated" in r["message"] for r in records(daemon, source="deployment", level="warning"))
-    (ready,) = records(daemon, source=f"deployment:{deployment}", grep="Application startup complete")
+    (ready,) = wait_until(
+        "the engine's line is kept",
+        lambda: records(daemon, source=f"deployment:{deployment}", grep="Application startup complete"),
+    )
     assert ready["fields"]["stream"] in {"stdout", "stderr"}
     assert records(daemon, after=ready["seq"] - 1, limit=1) == [ready]
     assert records(daemon, before=ready["seq"] + 1, limit=1) == [ready]

@@ -80,7 +80,7 @@ export const tableStyles = css`
   :host([cards]) td { grid-column: 1 / -1; }
   :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: start; min-height: 26px; white-space: normal; text-align: left; }
   :host([cards]) td.number { grid-column: auto; grid-template-columns: minmax(76px, auto) 1fr; }
-  :host([cards]) td > .cell { min-width: 0; overflow-wrap: anywhere; max-width: none; text-align: left; }
+  :host([cards]) td > .cell { min-width: 0; max-height: 400px; overflow-wrap: anywhere; max-width: none; text-align: left; }
   :host([cards]) td::before { content: attr(data-label); color: var(--text-3); font-size: 12px; line-height: 16px; }
   :host([cards]) td.main { display: block; padding-right: 40px; font-weight: 600; }
   :host([cards][selectable]) td.main { padding-right: 72px; }
