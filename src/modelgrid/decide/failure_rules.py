@@ -46,7 +46,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="driver_mismatch",
-        pattern=(r"Driver/library version mismatch"),
+        pattern=r"Driver/library version mismatch",
         cause="The driver's library and its kernel module have different versions; it was updated without a restart.",
         remedy="Reload the NVIDIA kernel modules, or restart the machine.",
     ),
@@ -62,7 +62,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="registry_rate_limited",
-        pattern=(r"toomanyrequests|pull rate limit"),
+        pattern=r"toomanyrequests|pull rate limit",
         where=RUNTIME,
         cause="The registry refuses further pulls for a while.",
         remedy="Log in to the registry on this node, or wait and try again.",
@@ -70,7 +70,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="registry_tls",
-        pattern=(r"x509: |server gave HTTP response to HTTPS client|tls: (?:failed|handshake|bad|unknown)"),
+        pattern=r"x509: |server gave HTTP response to HTTPS client|tls: (?:failed|handshake|bad|unknown)",
         where=RUNTIME,
         cause="The registry's certificate is not trusted, or it speaks no TLS.",
         remedy="Add its certificate authority on this node, or list it as an insecure registry of the engine.",
@@ -87,7 +87,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="image_not_found",
-        pattern=(r"manifest unknown|manifest for \S+ not found|no such image|name unknown|repository \S+ not found"),
+        pattern=r"manifest unknown|manifest for \S+ not found|no such image|name unknown|repository \S+ not found",
         where=RUNTIME,
         cause="The registry does not have this image or tag.",
         remedy="Check the image's name and tag.",
@@ -105,7 +105,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="port_in_use",
-        pattern=(r"\[Errno 98\]|address already in use|port is already allocated|EADDRINUSE"),
+        pattern=r"\[Errno 98\]|address already in use|port is already allocated|EADDRINUSE",
         cause="Another program took the engine's port.",
         remedy="Nothing to do: the next start takes another port.",
         retry=True,
@@ -122,20 +122,20 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="disk_full",
-        pattern=(r"no space left on device|\[Errno 28\]|disk quota exceeded|not enough free disk space"),
+        pattern=r"no space left on device|\[Errno 28\]|disk quota exceeded|not enough free disk space",
         cause="A disk is full.",
         remedy="Free space below docker.modelCacheDir and the container engine's folder, or use a larger disk.",
     ),
     Rule(
         code="mount_failed",
-        pattern=(r"bind source path does not exist|invalid mount config|error mounting|statfs \S+: no such file"),
+        pattern=r"bind source path does not exist|invalid mount config|error mounting|statfs \S+: no such file",
         where=RUNTIME,
         cause="A folder that the deployment mounts could not be mounted.",
         remedy="Create the folder on this node, or remove the mount.",
     ),
     Rule(
         code="engine_program_missing",
-        pattern=(r"executable file not found|exec format error|exec: \S+ no such file|`?vllm`? (?:was )?not found"),
+        pattern=r"executable file not found|exec format error|exec: \S+ no such file|`?vllm`? (?:was )?not found",
         cause="The engine's program is missing in the image or on this node, or was built for another processor.",
         remedy="Use an image of vLLM for this machine's architecture, or set docker.vllmPath.",
     ),
@@ -183,7 +183,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="context_too_long",
-        pattern=(r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived[^=]*=(?P<most>\d+)"),
+        pattern=r"User-specified max_model_len \((?P<asked>\d+)\) is greater than the derived[^=]*=(?P<most>\d+)",
         cause="The context asked, {asked} tokens, is longer than the model supports.",
         remedy="Ask for a context of at most {most} tokens.",
     ),
@@ -199,7 +199,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="too_few_gpus",
-        pattern=(r"World size \((?P<world>\d+)\) is larger than the number of available GPUs"),
+        pattern=r"World size \((?P<world>\d+)\) is larger than the number of available GPUs",
         cause="The engine sees fewer GPUs than it was given.",
         remedy="Check with `modelgrid gpu list` that all GPUs of this node are healthy.",
     ),
@@ -234,7 +234,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="hub_offline",
-        pattern=(r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled"),
+        pattern=r"outgoing traffic has been disabled|OfflineModeIsEnabled|offline mode is enabled",
         cause="The weights are not on this node and downloads are switched off.",
         remedy="Download the model into the model cache first, or remove HF_HUB_OFFLINE.",
     ),
@@ -250,7 +250,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="hub_rate_limited",
-        pattern=(r"429 (?:Client Error|Too Many Requests)"),
+        pattern=r"429 (?:Client Error|Too Many Requests)",
         cause="The model hub refuses further downloads for a while.",
         remedy="Wait, or deploy with a token (--env HF_TOKEN=hf_…), which raises the limit.",
         retry=True,
@@ -316,7 +316,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="wrong_arguments",
-        pattern=(r"(?:vllm|vllm serve|api_server\.py|python -m modelgrid\.simulator serve): error: (?P<what>[^\n]+)"),
+        pattern=r"(?:vllm|vllm serve|api_server\.py|python -m modelgrid\.simulator serve): error: (?P<what>[^\n]+)",
         where=LOG,
         cause="vLLM refused its arguments: {what}.",
         remedy="Correct the deployment's arguments; options differ between versions of vLLM.",
@@ -334,34 +334,34 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="nccl",
-        pattern=(r"NCCL error|nccl(?:System|Internal|Remote|UnhandledCuda)Error|DistBackendError|RCCL error"),
+        pattern=r"NCCL error|nccl(?:System|Internal|Remote|UnhandledCuda)Error|DistBackendError|RCCL error",
         cause="The GPUs could not talk to each other (NCCL).",
         remedy="Set NCCL_DEBUG=INFO to see why; NCCL_P2P_DISABLE=1 helps where peer access between the GPUs is broken.",
         retry=True,
     ),
     Rule(
         code="too_many_files",
-        pattern=(r"\[Errno 24\]|Too many open files|can't start new thread|pthread_create failed"),
+        pattern=r"\[Errno 24\]|Too many open files|can't start new thread|pthread_create failed",
         cause="The engine reached a limit of open files or threads.",
         remedy="Raise the limits (LimitNOFILE, LimitNPROC, pids limit) of the daemon or the container engine.",
         retry=True,
     ),
     Rule(
         code="cache_not_writable",
-        pattern=(r"\[Errno 13\]|\[Errno 30\]|Read-only file system|PermissionError at"),
+        pattern=r"\[Errno 13\]|\[Errno 30\]|Read-only file system|PermissionError at",
         cause="The engine may not write where it must, usually the model cache.",
         remedy="Give the daemon's user write access to docker.modelCacheDir.",
     ),
     Rule(
         code="python_module_missing",
-        pattern=(r"No module named '(?P<module>[^']+)'|ImportError: (?P<what>[^\n]+)"),
+        pattern=r"No module named '(?P<module>[^']+)'|ImportError: (?P<what>[^\n]+)",
         cause="A Python module is missing or broken in the engine's installation.",
         remedy="Install {module} beside vLLM, or use an image that has it.",
         remedy_else="Install vLLM anew, or use its official image.",
     ),
     Rule(
         code="configuration_refused",
-        pattern=(r"Value error, (?P<what>[^\n]+?)(?: \[type=|$)"),
+        pattern=r"Value error, (?P<what>[^\n]+?)(?: \[type=|$)",
         where=LOG,
         cause="vLLM refused the model's configuration: {what}.",
         remedy="Correct the deployment's arguments, or use another engine image.",
