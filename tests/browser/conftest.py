@@ -3,8 +3,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser_kit import browser, first_login, missing, one_time_password, watched_page
-from playwright.sync_api import Browser
+from browser_kit import browser, first_login, log_in, missing, one_time_password, settled, watched_page
+from playwright.sync_api import Browser, Page
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
@@ -48,3 +48,14 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterat
         yield daemon
         daemon.clear()
         assert daemon.stop() == 0, daemon.words()
+
+
+@pytest.fixture
+def page(chromium: Browser, fleet: DaemonUnderTest) -> Iterator[Page]:
+    """The overview, logged in; nothing may go against the page's policy or to another host until the end."""
+    page, seen = watched_page(chromium, fleet.console_url)
+    log_in(page)
+    settled(page)
+    yield page
+    seen.nothing()
+    page.context.close()

@@ -1,25 +1,13 @@
 """What somebody chooses is kept: keys, columns; and lists of any length are turned page by page."""
 
 import re
-from collections.abc import Iterator
 
-import pytest
-from browser_kit import log_in, settled, watched_page
+from browser_kit import settled
 from daemon_under_test import DaemonUnderTest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 PAGE = 500
 """Rows that a table shows at once."""
-
-
-@pytest.fixture
-def page(chromium: Browser, fleet: DaemonUnderTest) -> Iterator[Page]:
-    page, seen = watched_page(chromium, fleet.console_url)
-    log_in(page)
-    settled(page)
-    yield page
-    seen.nothing()
-    page.context.close()
 
 
 def press(page: Page, *keys: str) -> None:

@@ -1,7 +1,6 @@
 """Every view in both themes and widths: readable by everybody, within the policy; with keys, on a phone, on paper."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from browser_kit import THEMES, WIDTHS, log_in, settled, view_paths, violations, watched_page
@@ -45,16 +44,6 @@ def test_a_wrong_address_says_so_and_leads_back(chromium: Browser, fleet: Daemon
     assert violations(page) == []
     page.get_by_role("link", name="Go to the overview").click()
     expect(page.locator("mg-overview-stats")).to_be_visible()
-    page.context.close()
-
-
-@pytest.fixture
-def page(chromium: Browser, fleet: DaemonUnderTest) -> Iterator[Page]:
-    page, seen = watched_page(chromium, fleet.console_url)
-    log_in(page)
-    settled(page)
-    yield page
-    seen.nothing()
     page.context.close()
 
 
