@@ -1,10 +1,7 @@
 """How each live key of the configuration is made to hold in the running daemon."""
 
 import asyncio
-import ssl
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 
 from modelgrid.assembly import Assembly
 from modelgrid.composition import catalog_sources, engine_runtimes, launch_settings
@@ -13,7 +10,8 @@ from modelgrid.daemon_log import set_log_level
 from modelgrid.domain.errors import Conflict, InvalidConfig
 from modelgrid.domain.ids import GpuId
 from modelgrid.listening import PORT_KEYS, Listen, why_not
-from modelgrid.services.settings import Applier, SettingsService, refused
+from modelgrid.services.certificates import check_certificate
+from modelgrid.services.settings import Applier, SettingsService
 
 
 class Live:
@@ -40,7 +38,7 @@ class Live:
     async def check_restart(self, config: Config) -> None:
         """Raise `Conflict` when the daemon would not come up, or not as asked, with this configuration."""
         try:
-            await asyncio.to_thread(check_files, config)
+            await asyncio.to_thread(check_certificate, config)
         except InvalidConfig as error:
             raise Conflict(error.message, fix=error.fix) from None
         running = self._assembly.base.config
@@ -104,7 +102,7 @@ def settings_of(assembly: Assembly, on_disk: Config) -> tuple[SettingsService, L
         store=base.store,
         clock=base.clock,
         appliers=live.appliers(),
-        check=check_files,
+        check=check_certificate,
     )
     return settings, live
 
@@ -138,27 +136,3 @@ def _addresses(config: Config) -> dict[str, tuple[str, int]]:
     """Return where the daemon listens, by the keys of the ports."""
     api = {"api.port": (config.api.host, config.api.port), "api.uiPort": (config.api.ui_host, config.api.ui_port)}
     return api | {key: (config.cluster_host, port) for key, port in config.cluster_ports.items()}
-
-
-def check_files(config: Config) -> None:
-    """Raise `InvalidConfig` when files that the configuration names cannot be what they are named for. Blocks."""
-    tls = config.api.tls
-    if tls is None:
-        return
-    try:
-        # Without a password OpenSSL would ask for one at the terminal.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert_file, tls.key_file, password=lambda: "")
-        ended = _ended(Path(tls.cert_file).read_bytes())
-    except (OSError, ValueError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise refused("api.tls", tls.cert_file, f"a certificate and its key in PEM are expected ({said})") from None
-    if ended:
-        raise refused("api.tls", tls.cert_file, f"a certificate that is valid is expected; this one ended on {ended}")
-
-
-def _ended(pem: bytes) -> str:
-    """Return the day on which the certificate ended; empty while it is valid."""
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415  only with TLS, and slow to import
-
-    end = load_pem_x509_certificate(pem).not_valid_after_utc
-    return f"{end:%Y-%m-%d}" if end < datetime.now(UTC) else ""

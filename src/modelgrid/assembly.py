@@ -40,6 +40,7 @@ from modelgrid.services.accounts import AccountService
 from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.cluster.advertise import gateway_url
 from modelgrid.services.epoch import next_epoch
 from modelgrid.services.events import Notifier
 from modelgrid.services.gateway_lines import GatewayLines
@@ -214,7 +215,7 @@ class Assembly:
         self.local = LocalNode(
             name=name,
             role=config.cluster.role,
-            advertise_url=config.cluster.advertise_url or f"http://{config.api.host}:{config.api.port}",
+            advertise_url=gateway_url(config),
             labels=config.cluster.labels,
             assignments={GpuId(gpu): name for gpu, name in config.gpus.assignments.items()},
             runtimes=tuple(kind.value for kind in base.usable),

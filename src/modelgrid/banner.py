@@ -21,9 +21,9 @@ def banner(
     sample_model: str | None,
 ) -> str:
     """Return the text. `password` and `first_key` are secrets of the first start, `None` later."""
-    scheme = "https" if config.api.tls else "http"
-    console = f"{scheme}://{reachable(config.api.ui_host)}:{config.api.ui_port}"
-    base = f"http://{reachable(config.api.host)}:{config.api.port}/v1"
+    api = config.api
+    console = f"{api.scheme}://{reachable(api.ui_host)}:{api.ui_port}"
+    base = f"{api.scheme}://{reachable(api.host)}:{api.port}/v1"
     rows = [
         ("Console", console),
         ("API base URL", base),
@@ -63,10 +63,12 @@ def _gpus(inventory: GpuInventory, *, simulated: bool) -> str:
 def _try_it(base: str, first_key: str | None, sample_model: str | None) -> list[str]:
     # A variable is expanded between double quotes only.
     bearer = f"'Authorization: Bearer {first_key}'" if first_key else '"Authorization: Bearer $MODELGRID_API_KEY"'
-    call = f"curl {base}/models -H {bearer}"
+    # No certificate names 127.0.0.1; what goes there does not leave the machine.
+    curl = "curl --insecure" if base.startswith("https:") else "curl"
+    call = f"{curl} {base}/models -H {bearer}"
     if sample_model is not None:
         body = f'{{"model": "{sample_model}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
-        call = f"curl {base}/chat/completions -H {bearer} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+        call = f"{curl} {base}/chat/completions -H {bearer} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
     lines = ["  Try it:", f"    {call}"]
     if first_key is None:
         lines.append("  A new API key: modelgrid config apikey generate --label NAME")

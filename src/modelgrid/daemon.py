@@ -22,7 +22,7 @@ from modelgrid.api.cluster import create_cluster_app
 from modelgrid.api.context import Services
 from modelgrid.api.guard import security_headers
 from modelgrid.api.publisher import Publisher
-from modelgrid.appliers import Live, as_listening, check_files, missing_ports, settings_of
+from modelgrid.appliers import Live, as_listening, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
 from modelgrid.banner import banner, reachable
 from modelgrid.clustering import NotJoined
@@ -39,6 +39,7 @@ from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.catalog import CatalogService
+from modelgrid.services.certificates import check_certificate
 from modelgrid.services.cluster.advertise import advertised_host
 from modelgrid.services.cluster.joining import JoinService
 from modelgrid.services.doctor import Doctor
@@ -232,6 +233,7 @@ def _services(
         control=assembly.standing.control,
         contact=lambda: assembly.standing.agent.contact if assembly.standing.agent else None,
         node_credential=assembly.standing.around().credential,
+        gateway_url=assembly.local.advertise_url,
         cluster_url=f"https://{advertised_host(base.config)}:{base.config.cluster.port}",
         joining=JoinService(
             config=base.config,
@@ -269,8 +271,8 @@ def _services(
 
 def _announce(arguments: Arguments, config: Config, text: str) -> None:
     """Write down where the console answers, and tell the supervisor that it does."""
-    scheme = "https" if config.api.tls else "http"
-    endpoint = {"url": f"{scheme}://{reachable(config.api.ui_host)}:{config.api.ui_port}", "pid": os.getpid()}
+    api = config.api
+    endpoint = {"url": f"{api.scheme}://{reachable(api.ui_host)}:{api.ui_port}", "pid": os.getpid()}
     write_atomically(arguments.state_dir / ENDPOINT_FILE, json.dumps(endpoint) + "\n")
     descriptor = os.environ.pop(READY_FD, "")
     if descriptor:
@@ -384,7 +386,7 @@ def main() -> None:
     try:
         config = load_config(arguments.config)
         set_log_level(config.log_level)
-        check_files(config)
+        check_certificate(config)
         uvloop.run(run(arguments, config, tap))
     except ModelGridError as error:
         sys.stderr.write(f"modelgrid: {error}\n")

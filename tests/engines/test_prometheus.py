@@ -11,6 +11,7 @@ from daemon_under_test import SMALL, DaemonUnderTest, free_ports, wait_until
 from testbed.common import debian_packages
 
 from modelgrid.api.metrics import dashboard_text, scrape_config
+from modelgrid.config.model import ApiConfig
 
 pytestmark = pytest.mark.engines
 
@@ -41,7 +42,9 @@ def test_promtool_has_nothing_to_say(daemon: DaemonUnderTest) -> None:
 
 
 def test_prometheus_scrapes_it_and_answers_the_dashboard(daemon: DaemonUnderTest, tmp_path: Path) -> None:
-    snippet = scrape_config("127.0.0.1", daemon.port).replace("/etc/prometheus/modelgrid.key", str(tmp_path / "key"))
+    snippet = scrape_config(ApiConfig(port=daemon.port, uiPort=daemon.ui_port)).replace(
+        "/etc/prometheus/modelgrid.key", str(tmp_path / "key")
+    )
     (tmp_path / "key").write_text(daemon.key)
     (tmp_path / "prometheus.yml").write_text("scrape_configs:\n" + snippet.replace("15s", "1s"))
     (port,) = free_ports(1)

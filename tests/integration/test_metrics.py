@@ -13,6 +13,7 @@ from daemon_under_test import SMALL, DaemonUnderTest, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
 from modelgrid.api.metrics import dashboard_text, scrape_config
+from modelgrid.config.model import ApiConfig, TlsConfig
 from modelgrid.domain.routing import RoutingTable
 from modelgrid.gateway.control_part import STALE_SECONDS, control_part, verdict
 from modelgrid.gateway.core import Core
@@ -147,7 +148,9 @@ def test_the_dashboard_is_one(daemon: DaemonUnderTest) -> None:
     known = {item["name"] for item in board["templating"]["list"]}
     assert all(t["datasource"]["uid"].strip("${}") in known for panel in board["panels"] for t in panel["targets"])
     assert f"127.0.0.1:{daemon.port}" in ask(daemon, "/metrics/scrape-config").text
-    assert '["[::1]:8080"]' in scrape_config("::1", 8080)
+    assert '["[::1]:8080"]' in scrape_config(ApiConfig(host="::1"))
+    assert "scheme" not in scrape_config(ApiConfig())
+    assert "  scheme: https" in scrape_config(ApiConfig(tls=TlsConfig(certFile="c", keyFile="k"))).splitlines()[5]
 
 
 async def test_without_control_its_part_is_absent() -> None:

@@ -1,5 +1,7 @@
 """S9, S11 over TLS: the console's port with a certificate of its own, and what happens with one that will not do."""
 
+import os
+import signal
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -82,6 +84,37 @@ def test_over_tls_the_cookie_is_bound_to_the_host(
         bare = httpx.get(f"{base}/v1/_ui/session", headers=tossed, verify=trusted, trust_env=False)
         assert bare.status_code == 401, "a name that another host could have set does not count"
         assert "strict-transport-security" in bare.headers
+        gateway = f"https://localhost:{daemon.port}"
+        assert page.get("/overview").json()["api_url"] == f"https://127.0.0.1:{daemon.port}/v1"
+        assert httpx.get(f"{gateway}/health", verify=trusted, trust_env=False).status_code == 200
+
+
+def test_a_reload_takes_a_renewed_certificate_and_refuses_one_that_will_not_do(
+    tmp_path: Path, new_daemon: Callable[[dict[str, str]], DaemonUnderTest]
+) -> None:
+    tls = make_certificate(tmp_path / "tls")
+    daemon = new_daemon(tls)
+    daemon.start(wait=False)
+    ports = (daemon.port, daemon.ui_port)
+
+    def shown() -> set[str]:
+        return {ssl.get_server_certificate(("127.0.0.1", port), timeout=10) for port in ports}
+
+    def serve(text: str) -> bool:
+        try:
+            return shown() == {text}
+        except OSError:  # not yet, or not at this moment
+            return False
+
+    first = Path(tls["certFile"]).read_text()
+    wait_until("both ports have the certificate", lambda: serve(first), 60, daemon.words)
+    Path(tls["certFile"]).write_text("half of a fi")
+    os.kill(daemon.supervisor_pid, signal.SIGHUP)
+    wait_until("it is refused", lambda: "nothing was restarted" in daemon.log.read_text(), 60, daemon.words)
+    assert shown() == {first}
+    make_certificate(tmp_path / "tls")
+    os.kill(daemon.supervisor_pid, signal.SIGHUP)
+    wait_until("both ports have the new one", lambda: serve(Path(tls["certFile"]).read_text()), 60, daemon.words)
 
 
 @pytest.mark.parametrize("fault", ["expired", "mismatched", "missing", "no-pem"])

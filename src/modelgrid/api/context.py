@@ -74,6 +74,8 @@ class Services:
     """On a worker: how it stands with its control plane."""
     node_credential: Callable[[], str]
     """What this node shows to others."""
+    gateway_url: str
+    """Under which clients reach this node's gateway."""
     cluster_url: str
     """Where this node's control process answers other nodes."""
     joining: JoinService

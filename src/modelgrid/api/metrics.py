@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from starlette.responses import PlainTextResponse, Response
 
 from modelgrid.api.context import Context
+from modelgrid.config.model import ApiConfig
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.metric import METRIC, METRICS, QUANTILES
 from modelgrid.services.metrics.engine import Histogram
@@ -151,8 +152,7 @@ async def metrics_dashboard() -> Response:
 @router.get("/metrics/scrape-config", response_class=PlainTextResponse)
 async def metrics_scrape_config(services: Context) -> PlainTextResponse:
     """Return the entry of `scrape_configs` in prometheus.yml, as YAML; the key goes into the file it names."""
-    api = services.config.api
-    return PlainTextResponse(scrape_config(api.host, api.port))
+    return PlainTextResponse(scrape_config(services.config.api))
 
 
 @router.get("/deployments/{deployment}/metrics")
@@ -190,19 +190,20 @@ def dashboard_text() -> str:
     return files("modelgrid.api").joinpath("grafana_dashboard.json").read_text()
 
 
-def scrape_config(host: str, port: int) -> str:
-    target = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104  compared, not bound
+def scrape_config(api: ApiConfig) -> str:
+    target = "127.0.0.1" if api.host in {"0.0.0.0", "::"} else api.host  # noqa: S104  compared, not bound
     shown = f"[{target}]" if ":" in target else target
+    scheme = "  scheme: https  # put a name of the certificate in the place of the address\n" if api.tls else ""
     return f"""\
 # Of scrape_configs in prometheus.yml. The key is any API key that is not bound to models:
 #   modelgrid config apikey generate --label prometheus
 # Put its secret into the file, readable by Prometheus only.
 - job_name: modelgrid
   scrape_interval: 15s
-  authorization:
+{scheme}  authorization:
     credentials_file: /etc/prometheus/modelgrid.key
   static_configs:
-    - targets: ["{shown}:{port}"]
+    - targets: ["{shown}:{api.port}"]
 """
 
 

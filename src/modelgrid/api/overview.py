@@ -103,14 +103,13 @@ def overview_view(services: Services) -> Overview:
     found = services.verdict.judge()
     reports = services.gateways()
     api = services.config.api
-    scheme = "https" if api.tls else "http"
     return Overview(
         node=nodes[0].name,
         role=nodes[0].role.value,
         version=__version__,
         started_at=services.started_at,
-        api_url=f"http://{api.host}:{api.port}/v1",
-        console_url=f"{scheme}://{api.ui_host}:{api.ui_port}",
+        api_url=f"{services.gateway_url}/v1",
+        console_url=f"{api.scheme}://{api.ui_host}:{api.ui_port}",
         platform=services.platform.reason,
         simulated=services.platform.gpus_simulated or services.platform.runtime == "simulated",
         nodes=len(nodes),

@@ -21,11 +21,21 @@ def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *,
     """Replace this process by the supervisor. `explicit`: the file was named, so it has to exist.
 
     Raises `InvalidConfig` before anything is started."""
-    config = load_config(config_path, must_exist=explicit)
+    config = checked_config(config_path, explicit=explicit)
     run_dir = prepare_state(state_dir)
     prepare_cluster(config, state_dir)
     plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir, explicit=explicit)
     os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
+
+
+def checked_config(path: Path, *, explicit: bool) -> Config:
+    """Return the configuration, whose certificate can be served with. Raises `InvalidConfig`."""
+    config = load_config(path, must_exist=explicit)
+    if config.api.tls is not None:
+        from modelgrid.services.certificates import check_certificate  # noqa: PLC0415  only with TLS, and slow to import
+
+        check_certificate(config)
+    return config
 
 
 def prepare_state(state_dir: Path) -> Path:
@@ -70,6 +80,7 @@ def make_plan(
         control += ["--cluster-socket", "{fd:cluster:0}"]
     files = certificate_in(state_dir / FOLDER)
     identity = ["--certificate", str(files.certificate), "--key", str(files.key)]
+    tls = ["--tls-certificate", api.tls.cert_file, "--tls-key", api.tls.key_file] if api.tls else []
     gateways = [
         ChildPlan(
             name=f"gateway-{index}",
@@ -77,6 +88,7 @@ def make_plan(
                 *(python, "-m", "modelgrid.gateway", "--index", str(index), "--fd", f"{{fd:api:{index}}}"),
                 *("--board", f"{{fd:{board}:0}}", "--workers", str(api.workers)),
                 *("--link", str(run_dir / "control.sock"), "--cache", str(run_dir / f"routing-{index}.msgpack")),
+                *tls,
                 *(() if role is NodeRole.STANDALONE else ("--peers", f"{{fd:peers:{index}}}", *identity)),
             ],
         )
@@ -100,7 +112,7 @@ def main() -> None:
     parser.add_argument("--must-exist", action="store_true")
     given = parser.parse_args()
     try:
-        config = load_config(given.config, must_exist=given.must_exist)
+        config = checked_config(given.config, explicit=given.must_exist)
         prepare_cluster(config, given.state_dir)
     except InvalidConfig as error:
         sys.exit(f"modelgrid: {error}")

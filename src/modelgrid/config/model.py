@@ -50,13 +50,18 @@ class ApiConfig(Section):
     rate_limit: int | None = Field(
         None, ge=1, le=1_000_000_000, description="Requests per minute and API key; null: no bound."
     )
-    tls: TlsConfig | None = Field(None, description="Certificate for the console.")
+    tls: TlsConfig | None = Field(None, description="Certificate for clients, the console and its API; null: no TLS.")
     audit_days: int = Field(
         365, ge=1, le=36_500, description="Older entries of the audit log are let go of, but for the newest 1,000."
     )
     audit_entries: int = Field(
         1_000_000, ge=1_000, le=1_000_000_000, description="Most entries of the audit log, 300 bytes each."
     )
+
+    @property
+    def scheme(self) -> str:
+        """How the URLs of both ports begin."""
+        return "https" if self.tls else "http"
 
     @property
     def audit_bounds(self) -> AuditBounds:

@@ -21,6 +21,7 @@ from modelgrid.gateway.no_replica import line_full
 from modelgrid.gateway.peers import REFUSAL
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.reader import RequestReader
+from modelgrid.gateway.tls import tls_of_server
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
     from modelgrid.gateway.replica import ReplicaEntry
     from modelgrid.gateway.request import Request
-
-HANDSHAKE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,8 @@ class PeerPort:
 
     def context(self) -> ssl.SSLContext:
         """Return how it answers. Raises OSError (`ssl.SSLError` is one) when the certificate cannot be used."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context = tls_of_server(self.certificate, self.key, ssl.TLSVersion.TLSv1_3)
         context.num_tickets = 0  # connections are kept, not resumed
-        context.load_cert_chain(self.certificate, self.key, password=lambda: "")
         return context
 
 

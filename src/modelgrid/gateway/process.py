@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from modelgrid.gateway.board import Board, BoardError
 from modelgrid.gateway.log_format import LineFormatter
 from modelgrid.gateway.log_lines import LineKeeper
 from modelgrid.gateway.peer_port import PeerPort
-from modelgrid.gateway.server import GatewayServer
+from modelgrid.gateway.server import ClientPort, GatewayServer
+from modelgrid.gateway.tls import tls_of_server
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="number of workers of this daemon")
     parser.add_argument("--link", type=Path, required=True, help="Unix socket on which control listens")
     parser.add_argument("--cache", type=Path, required=True, help="where the last routing table is kept")
+    parser.add_argument("--tls-certificate", type=Path, help="with which clients are answered, PEM; without: no TLS")
+    parser.add_argument("--tls-key", type=Path, help="of that certificate, PEM")
     parser.add_argument(
         "--peers", type=_numbers, default=[], help="descriptors of the sockets for other nodes' gateways"
     )
@@ -48,6 +52,8 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(argv)
     if given.peers and (given.certificate is None or given.key is None):
         parser.error("--peers needs --certificate and --key")
+    if (given.tls_certificate is None) is not (given.tls_key is None):
+        parser.error("--tls-certificate and --tls-key belong together")
     return given
 
 
@@ -93,6 +99,17 @@ def _shared_board(descriptor: int, workers: int) -> Board:
         return Board.private()
 
 
+def _client_tls(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return how clients are answered; `None`: without TLS. Exits where the certificate cannot be used: clients that
+    were promised TLS are not served without."""
+    if arguments.tls_certificate is None:
+        return None
+    try:
+        return tls_of_server(arguments.tls_certificate, arguments.tls_key, ssl.TLSVersion.TLSv1_2)
+    except OSError as error:
+        sys.exit(f"modelgrid: the certificate {arguments.tls_certificate} is not usable: {error}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run until a signal ends it; return the exit code."""
     arguments = _arguments(argv)
@@ -102,7 +119,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=arguments.log_level, handlers=[handler, lines])
     _raise_file_limit()
     _keep_freed_memory()
-    listening, for_peers = _sockets(arguments.fd), _sockets(arguments.peers)
+    clients = ClientPort(_sockets(arguments.fd), _client_tls(arguments))
+    for_peers = _sockets(arguments.peers)
     peers = PeerPort(for_peers, arguments.certificate, arguments.key) if for_peers else None
     gc.set_threshold(GC_THRESHOLD, 20, 20)
     gc.freeze()
@@ -110,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     async def serve() -> None:
         board = _shared_board(arguments.board, arguments.workers)
         await GatewayServer(
-            arguments.index, listening, board, arguments.link, arguments.cache, peers, _say_ready, lines
+            arguments.index, clients, board, arguments.link, arguments.cache, peers, _say_ready, lines
         ).run()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -5,8 +5,10 @@ import logging
 import os
 import signal
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +19,7 @@ from modelgrid.gateway.cache import TableCache
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.link import GatewayLink
 from modelgrid.gateway.log_lines import LineKeeper
-from modelgrid.gateway.peer_port import HANDSHAKE_SECONDS, PeerConnection, PeerPort
+from modelgrid.gateway.peer_port import PeerConnection, PeerPort
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.replica import ReplicaEntry
 
@@ -25,8 +27,20 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 4096
 """Connections the kernel keeps while the process is busy or being replaced; `net.core.somaxconn` bounds it."""
+HANDSHAKE_SECONDS = 10.0
+FAREWELL_SECONDS = 2.0
+"""How long a client may take to take leave of TLS, before the connection is reset."""
 FLUSH_SECONDS = 1.0
 """How long last errors may take to reach their clients after the drain has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPort:
+    """Where clients are listened for, and how they are answered."""
+
+    sockets: Sequence[socket.socket]
+    tls: ssl.SSLContext | None = None
+    """`None`: without TLS."""
 
 
 class GatewayServer:
@@ -35,7 +49,7 @@ class GatewayServer:
     def __init__(
         self,
         index: int,
-        listening: Sequence[socket.socket],
+        clients: ClientPort,
         board: Board,
         link: Path,
         cache: Path,
@@ -47,7 +61,7 @@ class GatewayServer:
         there is a table to serve them by."""
         self._index = index
         self._board = board
-        self._listening = listening
+        self._clients = clients
         self._peers = peers
         self._link_path = link
         self._cache = TableCache(cache)
@@ -74,16 +88,12 @@ class GatewayServer:
         link = GatewayLink(self._link_path, self.report, self._take_table, self._lines.begin)
         core.tell_control = link.send_report
         linking = asyncio.create_task(link.run())
-        servers = [
-            await loop.create_server(
-                lambda: cast("asyncio.Protocol", ClientConnection(core)), sock=item, backlog=BACKLOG
-            )
-            for item in self._listening
-        ]
+        clients = self._clients
+        servers = await self._serve(ClientConnection, clients.sockets, clients.tls)
         servers += await self._serve_peers()
         self._listens = True
         form = "compiled" if compiled.running() else "interpreted"
-        log.info("listens on %s:%d, %s", *self._listening[0].getsockname()[:2], form)
+        log.info("listens on %s:%d, %s", *clients.sockets[0].getsockname()[:2], form)
         self._announce()
         await self._stop.wait()
         core.draining = True
@@ -129,21 +139,27 @@ class GatewayServer:
         """Listen for other nodes' gateways. Without a usable certificate nobody does; clients are served anyway."""
         if self._peers is None:
             return []
-        core = self._core
         try:
             context = self._peers.context()
         except OSError as error:
             log.warning("the certificate of this node is not usable (%s): nothing is taken from other nodes", error)
             return []
+        return await self._serve(PeerConnection, self._peers.sockets, context)
+
+    async def _serve(
+        self, kind: type[ClientConnection], sockets: Sequence[socket.socket], tls: ssl.SSLContext | None
+    ) -> list[asyncio.Server]:
+        core = self._core
         return [
             await core.loop.create_server(
-                lambda: cast("asyncio.Protocol", PeerConnection(core)),
+                lambda: cast("asyncio.Protocol", kind(core)),
                 sock=item,
                 backlog=BACKLOG,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                ssl=tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if tls else None,
+                ssl_shutdown_timeout=FAREWELL_SECONDS if tls else None,
             )
-            for item in self._peers.sockets
+            for item in sockets
         ]
 
     def _apply_cached(self, table: RoutingTable) -> None:

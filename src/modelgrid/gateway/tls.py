@@ -9,6 +9,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, cast
 
 _READ_BYTES = 256 * 1024
@@ -17,6 +18,15 @@ _WRITE_BYTES = 128 * 1024
 requests go on in between."""
 _TCP_BYTES = 512 * 1024
 """How much TCP may hold before it has no room."""
+
+
+def tls_of_server(certificate: Path, key: Path, at_least: ssl.TLSVersion) -> ssl.SSLContext:
+    """Return how a port answers. Raises OSError (`ssl.SSLError` is one) when the certificate cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = at_least
+    # Without a password OpenSSL would ask for one at the terminal.
+    context.load_cert_chain(certificate, key, password=lambda: "")
+    return context
 
 
 class TlsClient(asyncio.Protocol):

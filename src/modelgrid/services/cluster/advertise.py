@@ -1,4 +1,4 @@
-"""Under which address other nodes reach this one."""
+"""Under which address other nodes, and clients, reach this one."""
 
 import socket
 from urllib.parse import urlsplit
@@ -16,8 +16,21 @@ def advertised_host(config: Config, towards: str = "") -> str:
     be looked up."""
     if config.cluster.advertise_url:
         return urlsplit(config.cluster.advertise_url).hostname or ""
-    if config.cluster_host not in _ALL:
-        return str(config.cluster_host)
+    return _reached_at(config.cluster_host, towards)
+
+
+def gateway_url(config: Config) -> str:
+    """Return the URL under which clients reach this node's gateway: as configured, or by the address that it listens
+    on, or by the one it has towards everybody. May block as `advertised_host` does."""
+    if config.cluster.advertise_url:
+        return config.cluster.advertise_url.rstrip("/")
+    host = _reached_at(config.api.host, "")
+    return f"{config.api.scheme}://{f'[{host}]' if ':' in host else host}:{config.api.port}"
+
+
+def _reached_at(listening: str, towards: str) -> str:
+    if listening not in _ALL:
+        return listening
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((towards or _NOWHERE, 9))  # sends nothing: it only chooses an address
