@@ -7,15 +7,11 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
-from pathlib import Path
 
 import psutil
 
-from benchmarks.bench_scale import World
-from benchmarks.fleet import Daemon, ports
-from benchmarks.heartbeats import HEARTBEAT_SECONDS, Nodes, prepare
-from benchmarks.machine import facts, say
+from benchmarks.heartbeats import HEARTBEAT_SECONDS, cluster
+from benchmarks.machine import begin_table, print_row, say
 
 MOST_SHARE, MOST_MEGABYTES = 0.25, 600
 
@@ -25,33 +21,23 @@ def processor_seconds(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def measure(count: int, seconds: float) -> tuple[str, bool]:
+async def measure(count: int, seconds: float) -> tuple[tuple[str, ...], bool]:
     """Return a row of the table, and whether the bounds are kept."""
-    with tempfile.TemporaryDirectory() as name:
-        folder, where, world = Path(name), ports(), World(count)
-        await prepare(folder, where, world)
-        daemon = Daemon(folder, where)
-        await daemon.start()
-        nodes = Nodes(daemon, folder, world)
-        try:
-            nodes.start()
-            await nodes.settle()
-            pid, done, sent, received = daemon.control, len(nodes.times), nodes.sent, nodes.received
-            began = processor_seconds(pid)
-            await asyncio.sleep(seconds)
-            nodes.check()
-            spent, reports = processor_seconds(pid) - began, len(nodes.times) - done
-            rss = psutil.Process(pid).memory_info().rss / 2**20
-        finally:
-            await nodes.stop()
-            daemon.stop()
+    async with cluster(count) as (daemon, nodes):
+        say(f"{count} nodes are quiet: measuring for {seconds:.0f} s")
+        pid, done, sent, received = daemon.control, len(nodes.times), nodes.sent, nodes.received
+        began = processor_seconds(pid)
+        await asyncio.sleep(seconds)
+        spent, times = processor_seconds(pid) - began, nodes.times[done:]
+        rss = psutil.Process(pid).memory_info().rss / 2**20
+        reports = len(times)
         if reports < 0.9 * count * seconds / HEARTBEAT_SECONDS:
             raise AssertionError(f"only {reports} reports were answered; {daemon.log()[-2000:]}")
-        late = statistics.quantiles(nodes.times[done:], n=100)
+        late = statistics.quantiles(times, n=100)
         share = spent / seconds
         cells = (
             f"{count:,}",
-            f"{len(world.deployments):,}",
+            f"{nodes.deployments:,}",
             f"{reports / seconds:.0f}",
             f"{100 * share:.1f} %",
             f"{spent * 1e6 / reports:,.0f}",
@@ -61,7 +47,7 @@ async def measure(count: int, seconds: float) -> tuple[str, bool]:
             f"{(nodes.received - received) / reports / 1024:.1f}",
             f"{rss:.0f}",
         )
-        return f"| {' | '.join(cells)} |", share <= MOST_SHARE and rss <= MOST_MEGABYTES
+        return cells, share <= MOST_SHARE and rss <= MOST_MEGABYTES
 
 
 def main() -> int:
@@ -69,15 +55,13 @@ def main() -> int:
     parser.add_argument("--nodes", default="10,100,1000")
     parser.add_argument("--seconds", type=float, default=30.0)
     chosen = parser.parse_args()
-    for name, value in facts().items():
-        print(f"- {name}: {value}")
     heads = ("nodes", "deployments", "heartbeats/s", "of a core", "µs each", "p50, ms", "p99, ms", "KiB up", "KiB down")
-    print(f"\n| {' | '.join(heads)} | RSS, MiB |\n|{'---:|' * (len(heads) + 1)}")
+    begin_table(*heads, "RSS, MiB")
     kept = True
     for count in map(int, chosen.nodes.split(",")):
         say(f"{count} nodes")
-        row, within = asyncio.run(measure(count, chosen.seconds))
-        print(row, flush=True)
+        cells, within = asyncio.run(measure(count, chosen.seconds))
+        print_row(cells)
         kept &= within
     if not kept:
         print(f"\nMissed: at most {MOST_SHARE:.0%} of a core and {MOST_MEGABYTES} MiB.")

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from benchmarks.machine import facts, say
+from benchmarks.machine import begin_table, print_row, say
 from modelgrid.decide.capacity import Capacity
 from modelgrid.decide.effects import CreateDeployment
 from modelgrid.decide.reconcile import reconcile
@@ -164,11 +164,8 @@ def main() -> int:
     parser.add_argument("--nodes", default="10,100,1000")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    for name, value in facts().items():
-        print(f"- {name}: {value}")
     heads = ("nodes", "deployments", "nothing to do, ms", "one more, ms", "one more after news, ms", "all at once, ms")
-    print(f"\n| {' | '.join(heads)} | RSS, MB |")
-    print("|---:" * (len(heads) + 1) + "|")
+    begin_table(*heads, "RSS, MB")
     for count in map(int, chosen.nodes.split(",")):
         say(f"{count} nodes")
         world = World(count)
@@ -177,7 +174,7 @@ def main() -> int:
             taken = milliseconds(work, chosen.rounds)
             cells.append(f"{taken:,.1f} ({taken * 1000 / count:,.0f} µs a node)")
         rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"| {' | '.join(cells)} | {rss:.0f} |")
+        print_row([*cells, f"{rss:.0f}"])
     return 0
 
 

@@ -7,15 +7,17 @@ held by the control plane until it has news. What is simulated are the machines 
 import asyncio
 import gzip
 import ssl
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.bench_scale import NOW, World
-from benchmarks.fleet import LOCAL, Daemon, Ports, write_config
+from benchmarks.fleet import LOCAL, Daemon, Ports, ports, write_config
 from modelgrid import __version__
 from modelgrid.adapters.control_plane_http.pinning import pinned_to
 from modelgrid.adapters.node_certificate import FOLDER, ensure_certificate
@@ -29,6 +31,8 @@ from modelgrid.domain.node import Node, NodeRole
 HEARTBEAT_SECONDS = 5.0
 LONGEST_HOLD_SECONDS = 60.0
 SETTLE_SECONDS = 180.0
+PER_NODE_SECONDS = 0.02
+"""Between the first words of two nodes: all of them share a core or two with the control plane."""
 MOST_AT_ONCE = 2**22
 
 
@@ -64,6 +68,27 @@ async def prepare(folder: Path, ports: Ports, world: World) -> None:
             await store.save_deployment(row)
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def cluster(count: int) -> AsyncIterator[tuple[Daemon, "Nodes"]]:
+    """Start a control plane and `count` nodes that speak to it; end both afterwards.
+
+    It begins when nothing new is said to any node any more. What a node failed of is raised at the end."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, where, world = Path(name), ports(), World(count)
+        await prepare(folder, where, world)
+        daemon = Daemon(folder, where)
+        await daemon.start()
+        nodes = Nodes(daemon, folder, world)
+        try:
+            nodes.start()
+            await nodes.settle()
+            yield daemon, nodes
+            nodes.check()
+        finally:
+            await nodes.stop()
+            daemon.stop()
 
 
 class Line:
@@ -112,14 +137,17 @@ class Nodes:
         self._told_at = 0.0
         """When a held question was answered with news."""
 
+    @property
+    def deployments(self) -> int:
+        return len(self._world.deployments)
+
     def start(self) -> None:
         rows: dict[str, list[Deployment]] = {}
         for row in self._world.deployments:
             if row.placement is not None:
                 rows.setdefault(row.placement.node, []).append(row)
-        count = len(self._world.nodes)
         for number, node in enumerate(self._world.nodes):
-            delay = HEARTBEAT_SECONDS * number / count
+            delay = max(PER_NODE_SECONDS, HEARTBEAT_SECONDS / len(self._world.nodes)) * number
             work = (self._beat(node, rows.get(node.name, []), delay), self._hold(node, delay, "orders"))
             self._tasks += [asyncio.create_task(item) for item in (*work, self._hold(node, delay, "routing"))]
 

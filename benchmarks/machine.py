@@ -142,3 +142,14 @@ def facts() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
+
+
+def begin_table(*heads: str) -> None:
+    """Print what the figures depend on, and the head of a table of numbers."""
+    for name, value in facts().items():
+        print(f"- {name}: {value}")
+    print(f"\n| {' | '.join(heads)} |\n{'|---:' * len(heads)}|", flush=True)
+
+
+def print_row(cells: Iterable[str]) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)

@@ -33,7 +33,7 @@ from modelgrid.config.paths import ENDPOINT_FILE, TOKEN_FILE
 from modelgrid.daemon_log import Tap, configure_logging, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
-from modelgrid.listening import Listen
+from modelgrid.listening import BACKLOG, Listen
 from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
@@ -349,6 +349,7 @@ def _cluster_config(app: object, state_dir: Path) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=KEPT_SECONDS,
+        backlog=BACKLOG,  # a thousand nodes come back with three thousand connections at once
         timeout_graceful_shutdown=3,
         ssl_certfile=str(certificate.certificate),
         ssl_keyfile=str(certificate.key),

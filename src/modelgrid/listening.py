@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any, TypedDict
 
 BACKLOG = 4096
+"""Connections that may wait to be accepted."""
 PORT_KEYS = {"api": "api.port", "ui": "api.uiPort", "peers": "cluster.peerPort", "cluster": "cluster.port"}
 """Where config.json says on which port each group of sockets listens."""
 

@@ -8,7 +8,6 @@ only that node has (its logs, its figures) is pulled when somebody looks at it.
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -19,9 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelgrid.api.auth import VERIFIED
 from modelgrid.api.errors import UnforeseenErrors, error_response
+from modelgrid.api.heartbeats import Heartbeats, bearer, message
 from modelgrid.domain.access import CallerKind, Principal, Role
-from modelgrid.domain.cluster import IntroducedCall, JoinCall, Report, Welcome
-from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, TooLarge, Unauthenticated
+from modelgrid.domain.cluster import IntroducedCall, JoinCall, Welcome
+from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, Unauthenticated
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.introduction import NONCE_BYTES
 from modelgrid.services.cluster.control_plane import ControlPlane
@@ -29,15 +29,14 @@ from modelgrid.services.cluster.members import Joined
 from modelgrid.services.cluster.shared_routing import SharedRoutingService
 
 PREFIX = "/v1/_cluster"
+HEARTBEAT = f"{PREFIX}/heartbeat"
 CONSOLE = "/v1/_ui/"
 HOLD_SECONDS = 25.0
-LARGEST_REPORT = 32 * 1024 * 1024
-"""Bytes. A node with hundreds of deployments, each with the 500 last lines of one that has just ended, stays below."""
 PACKED_FROM = 64 * 1024
 """Bytes."""
 LARGEST_JOIN = 64 * 1024
 NO_NEWS = 204
-T = TypeVar("T")
+_JOIN, _INTRODUCED = msgspec.json.Decoder(JoinCall), msgspec.json.Decoder(IntroducedCall)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +57,36 @@ def create_cluster_app(
     `control_plane_of` names the control plane if a credential is its own, `None` for any other. `api`: on the control
     plane only."""
     routes = _control_plane_routes(api) if api is not None else []
+    heartbeats = Heartbeats(api.control) if api is not None else None
     app = Starlette(routes=routes, exception_handlers={ModelGridError: _refused, 404: _unknown, 405: _unknown})
-    return UnforeseenErrors(_Door(app, console, control_plane_of))
+    return UnforeseenErrors(_Door(app, heartbeats, console, control_plane_of))
 
 
 class _Door:
     """Lets the control plane read the console's API of this node; the rest goes to the cluster's own routes."""
 
-    def __init__(self, app: ASGIApp, console: ASGIApp, control_plane_of: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        heartbeats: ASGIApp | None,
+        console: ASGIApp,
+        control_plane_of: Callable[[str], str | None],
+    ) -> None:
         self._app = app
+        self._heartbeats = heartbeats
         self._console = console
         self._control_plane_of = control_plane_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise AssertionError(f"the cluster's port does not speak {scope['type']}")
+        if scope["path"] == HEARTBEAT and scope["method"] == "POST" and self._heartbeats is not None:
+            await self._heartbeats(scope, receive, send)
+            return
         if not scope["path"].startswith(CONSOLE):
             await self._app(scope, receive, send)
             return
-        caller = self._control_plane_of(_bearer(Request(scope)))
+        caller = self._control_plane_of(bearer(scope))
         if caller is None or scope["method"] != "GET":
             refused = Unauthenticated("Only this node's control plane reads here.", fix="Use the console's own port.")
             await error_response(refused)(scope, receive, send)
@@ -95,7 +105,7 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         )
 
     async def join(request: Request) -> Response:
-        asked = await _body(request, JoinCall, LARGEST_JOIN)
+        asked = await message(request.receive, _JOIN, LARGEST_JOIN)
         joined = await members.join(asked.secret, asked.request)
         return welcome(joined)
 
@@ -106,25 +116,21 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         return _json(members.introduce(nonce))
 
     async def join_introduced(request: Request) -> Response:
-        joined = await members.join_introduced(await _body(request, IntroducedCall, LARGEST_JOIN))
+        joined = await members.join_introduced(await message(request.receive, _INTRODUCED, LARGEST_JOIN))
         return welcome(joined)
 
-    async def heartbeat(request: Request) -> Response:
-        name = await members.authenticate(_bearer(request))
-        return _json(await control.heartbeat(name, await _body(request, Report, LARGEST_REPORT)))
-
     async def orders(request: Request) -> Response:
-        name = await members.authenticate(_bearer(request))
+        name = await members.authenticate(bearer(request.scope))
         epoch, sequence = _numbers(request, "epoch", "sequence")
         found = await control.orders.newer(name, epoch, sequence, wait_seconds=HOLD_SECONDS)
-        await members.authenticate(_bearer(request))  # it may have left meanwhile
+        await members.authenticate(bearer(request.scope))  # it may have left meanwhile
         return _json(found) if found is not None else Response(status_code=NO_NEWS)
 
     async def routing(request: Request) -> Response:
-        await members.authenticate(_bearer(request))
+        await members.authenticate(bearer(request.scope))
         epoch, generation = _numbers(request, "epoch", "generation")
         found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS)
-        await members.authenticate(_bearer(request))  # it may have left meanwhile
+        await members.authenticate(bearer(request.scope))  # it may have left meanwhile
         if found is None:
             return Response(status_code=NO_NEWS)
         plain, packed = shared(found)
@@ -132,7 +138,7 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         return _sent(packed, {"Content-Encoding": "gzip"}) if takes and packed else _sent(plain)
 
     async def leave(request: Request) -> Response:
-        name = await members.authenticate(_bearer(request))
+        name = await members.authenticate(bearer(request.scope))
         await control.remove(name, by=f"node {name}", force=True)
         return Response(status_code=NO_NEWS)
 
@@ -140,32 +146,11 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
         "/join": ("POST", join),
         "/introduction": ("GET", introduction),
         "/introduced": ("POST", join_introduced),
-        "/heartbeat": ("POST", heartbeat),
         "/orders": ("GET", orders),
         "/routing": ("GET", routing),
         "/leave": ("POST", leave),
     }
     return [Route(PREFIX + path, call, methods=[method]) for path, (method, call) in calls.items()]
-
-
-def _bearer(request: Request) -> str:
-    kind, _, credential = request.headers.get("authorization", "").partition(" ")
-    return credential.strip() if kind.lower() == "bearer" else ""
-
-
-async def _body(request: Request, kind: type[T], most_bytes: int) -> T:
-    """Raises `TooLarge`, and `InvalidInput` for what is not of that kind."""
-    data = bytearray()
-    async for piece in request.stream():
-        data += piece
-        if len(data) > most_bytes:
-            raise TooLarge(f"The body is larger than {most_bytes // 1024} KiB.", fix="Do both run the same version?")
-    try:
-        return msgspec.json.decode(bytes(data), type=kind)
-    except msgspec.MsgspecError as error:
-        raise InvalidInput(
-            f"The message cannot be read: {error}.", fix="Do both run versions that go together?"
-        ) from error
 
 
 def _numbers(request: Request, *names: str) -> tuple[int, ...]:

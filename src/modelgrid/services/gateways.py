@@ -28,6 +28,8 @@ WANTED_FRESH_SECONDS = 30.0
 removed since on purpose."""
 METRICS_SECONDS = 1.0
 """Control's part of `/metrics` is made no oftener, however often the table changes."""
+METRICS_REST = 50.0
+"""Nor before so many times as long as it took have passed: that of a thousand nodes is megabytes."""
 
 log = structlog.get_logger()
 
@@ -88,7 +90,7 @@ class GatewayService:
         self.control_metrics: Callable[[], str] = str
         """Makes control's part of `/metrics`."""
         self._metrics: tuple[float, str] | None = None
-        """When it was made last, and what it said."""
+        """When it is made next, and what it said last."""
         self._metrics_due: asyncio.TimerHandle | None = None
         self.verdict: Callable[[], str] = str
         """The word of the verdict on the fleet; empty while there is none."""
@@ -223,10 +225,12 @@ class GatewayService:
     def _metrics_text(self) -> str:
         """Return control's part of `/metrics`. Where it is one that was made a moment ago, another table follows."""
         now = self._clock.monotonic()
-        if self._metrics is None or now - self._metrics[0] >= METRICS_SECONDS:
-            self._metrics = (now, self.control_metrics())
+        if self._metrics is None or now >= self._metrics[0]:
+            text = self.control_metrics()
+            took = self._clock.monotonic() - now
+            self._metrics = (now + max(METRICS_SECONDS, METRICS_REST * took), text)
         elif self._metrics_due is None:
-            self._metrics_due = asyncio.get_running_loop().call_later(METRICS_SECONDS, self._metrics_are_due)
+            self._metrics_due = asyncio.get_running_loop().call_later(self._metrics[0] - now, self._metrics_are_due)
         return self._metrics[1]
 
     def _metrics_are_due(self) -> None:

@@ -65,6 +65,8 @@ class Members:
         self._version = version
         self._event = EventMaker(clock, Subject.NODE)
         self._members: dict[NodeName, Member] = {}
+        self._names: dict[str, NodeName] = {}
+        """By the digests of their credentials."""
         self._tokens: dict[str, JoinToken] = {}
         self._key = shared_key
         self._nonces: dict[str, float] = {}
@@ -72,7 +74,8 @@ class Members:
         self.changed = Notifier()
 
     async def load(self) -> None:
-        self._members = {member.name: member for member in await self._store.members()}
+        for member in await self._store.members():
+            self._put(member)
         self._tokens = {token.digest: token for token in await self._store.join_tokens()}
 
     def all(self) -> tuple[Member, ...]:
@@ -183,14 +186,13 @@ class Members:
 
         Raises `Unauthenticated`."""
         digest = digest_of(credential)
-        for member in self._members.values():
-            if digest == member.digest:
-                return member.name
-            if digest == member.next_digest:
-                now = self._clock.now()
-                await self._save(replace(member, digest=digest, next_digest="", rotated_at=now))
-                return member.name
-        raise stranger()
+        name = self._names.get(digest)
+        if name is None:
+            raise stranger()
+        member = self._members[name]
+        if digest == member.next_digest:
+            await self._save(replace(member, digest=digest, next_digest="", rotated_at=self._clock.now()))
+        return name
 
     async def renewed(self, name: NodeName) -> str:
         """Return a new credential when the node's is old enough for that, an empty text otherwise.
@@ -211,7 +213,7 @@ class Members:
         kept = [replace(self._members[node.name], node=node) for node in nodes if node.name in self._members]
         await self._store.put_members(kept)
         for member in kept:
-            self._members[member.name] = replace(self._members[member.name], node=member.node)
+            self._put(replace(self._members[member.name], node=member.node))
 
     async def remove(self, name: NodeName, *, by: str, reason: str) -> Member:
         """Forget a node: its credential is worth nothing from now on. Raises `NotFound`."""
@@ -219,7 +221,7 @@ class Members:
         if member is None:
             raise NotFound(f"There is no node {name!r} in the cluster.", fix="`modelgrid cluster nodes` lists them.")
         await self._store.delete_member(name, events=[self._event(name, "node_left", reason, by=by)])
-        del self._members[name]
+        self._drop(member.name)
         self.changed.notify()
         return member
 
@@ -231,8 +233,19 @@ class Members:
         self._keep(member)
 
     def _keep(self, member: Member) -> None:
-        self._members[member.name] = member
+        self._put(member)
         self.changed.notify()
+
+    def _put(self, member: Member) -> None:
+        self._drop(member.name)
+        self._members[member.name] = member
+        self._names |= {digest: member.name for digest in (member.digest, member.next_digest) if digest}
+
+    def _drop(self, name: NodeName) -> None:
+        before = self._members.pop(name, None)
+        if before is not None:
+            for digest in (before.digest, before.next_digest):
+                self._names.pop(digest, None)
 
 
 def stranger() -> Unauthenticated:

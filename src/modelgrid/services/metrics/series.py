@@ -39,6 +39,10 @@ class SeriesStore:
         self._looked_at = 0
         """Second of the last look for what has ended: a fleet of many series asks for room for each of them."""
 
+    def takes(self, name: str, labels: Labels, second: int) -> bool:
+        """Whether there is such a series, or room for one more."""
+        return labels in self._series[name] or self._count < MOST_SERIES or self._make_room(second)
+
     def put(self, name: str, labels: Labels, second: int, value: float | None) -> None:
         """Keep a value; `None` is a gap."""
         if value is None:

@@ -172,6 +172,8 @@ class MetricsService:
         gpus = self._gpus()
         yield from self._of_deployments(flows, reports, gpus)
         for labels, gpu in gpus.items():
+            if not self.series.takes("gpu_vram_used_bytes", labels, self._second):
+                continue
             yield "gpu_utilization_percent", labels, gpu.utilization_percent
             yield "gpu_vram_used_bytes", labels, gpu.vram_used_bytes
             yield "gpu_temperature_celsius", labels, gpu.temperature_celsius
@@ -191,9 +193,9 @@ class MetricsService:
     ) -> Iterator[tuple[str, Labels, float | None]]:
         in_flight = _in_flight(reports)
         for item in self._registry.all():
-            if item.ready_at is None:
-                continue
             labels = (str(item.id), str(item.model))
+            if item.ready_at is None or not self.series.takes("deployment_in_flight", labels, self._second):
+                continue
             flow = flows.get(("deployment", item.id), Flow())
             values = dict(flow.figures()) if reports else {}
             values["in_flight"] = in_flight.get(item.id, 0) if reports else None
