@@ -9,9 +9,12 @@ TEST_JOBS ?= 4
 CONSOLE_STAMP := src/modelgrid/console/.made-from
 CONSOLE_SOURCES := $(shell find ts_web -type f -not -path '*/node_modules/*' -not -path '*/.out/*' -not -name '*.test.ts' -not -name '*.md' 2>/dev/null)
 NODE := $(BIN)/python -c 'import sys; sys.path.insert(0, "ts_web"); import build_console; build_console.node()' 2>/dev/null
+COMPILED := $(BIN)/python -m modelgrid.gateway.compiled
+COMPILE := $(COMPILED) --possible && { $(BIN)/python -c 'import mypyc, setuptools' 2>/dev/null || \
+	$(PIP) -r requirements/compile.lock; } && $(COMPILED)
 
 .DEFAULT_GOAL := help
-.PHONY: help sim bench-scale bench-heartbeats bench-placement browser setup setup-dev compiled up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale bench-heartbeats bench-placement browser install setup setup-dev compiled compiled-or-not wheel up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,17 +35,26 @@ $(DEV_STAMP): $(RUNTIME_STAMP) requirements/dev.lock
 	@$(PIP) -r requirements/dev.lock
 	@touch $@
 
-setup: $(RUNTIME_STAMP) $(CONSOLE_STAMP) ## Install ModelGrid into .venv, and build its console
+install: $(RUNTIME_STAMP) $(CONSOLE_STAMP)
+
+setup: install ## Install ModelGrid into .venv, build its console, compile its gateway where that can be done
+	@$(COMPILE) || true
 
 # Node comes from the PATH, or from PyPI. The daemon runs without a console, too: then it says so, and so does its page.
 $(CONSOLE_STAMP): $(CONSOLE_SOURCES) | $(RUNTIME_STAMP)
 	@$(MAKE) --no-print-directory console || echo "The daemon runs without the console; \`make console\` tries again." >&2
 
-compiled: $(RUNTIME_STAMP) ## On trial: compile what each request goes through in the gateway (C compiler, python3-dev)
-	@$(BIN)/python -m modelgrid.gateway.compiled --possible
-	@echo "Compiling the gateway …"
-	@$(BIN)/python -c 'import mypyc, setuptools' 2>/dev/null || $(PIP) -r requirements/compile.lock
-	@$(BIN)/python -m modelgrid.gateway.compiled
+# The daemon runs without it, too, and says so in its log and in `modelgrid doctor`.
+compiled: $(RUNTIME_STAMP) ## Compile what each request goes through in the gateway (needs a C compiler and python3-dev)
+	@$(COMPILE)
+
+compiled-or-not: $(RUNTIME_STAMP)
+	@$(COMPILE) || true
+
+wheel: setup ## Build dist/modelgrid-*.whl, with the console, and with the compiled gateway where that can be done
+	@rm -f dist/modelgrid-*.whl
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@ls dist/*.whl
 
 console: $(RUNTIME_STAMP) ## Build the browser console into the package
 	@$(NODE) || { echo "Fetching Node …"; $(PIP) -r requirements/node.lock; }
@@ -64,10 +76,11 @@ console-types: setup-dev ## Write the console's types of the API anew
 
 setup-dev: $(DEV_STAMP) ## Install what developing needs, too
 
-up: setup ## Run the daemon in the foreground (Ctrl-C ends it); ARGS="--state-dir …"
+# A first look, or a daemon of changed sources, does not wait for the compiler.
+up: install ## Run the daemon in the foreground (Ctrl-C ends it); ARGS="--state-dir …"
 	@exec $(BIN)/modelgrid up $(ARGS)
 
-demo: setup ## A three-node fleet with simulated GPUs, engines and traffic (Ctrl-C removes it); ARGS="--flap"
+demo: install ## A three-node fleet with simulated GPUs, engines and traffic (Ctrl-C removes it); ARGS="--flap"
 	@exec $(BIN)/modelgrid demo $(ARGS)
 
 # The browser tests need Debian's Chromium; without it they are skipped, and say so.
@@ -80,13 +93,13 @@ browser:
 # More processes than cores, since tests of whole daemons wait half of their time. What pytest makes of the tests'
 # source is kept for the next run, whatever the environment says: making it is most of each process's start.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
-test: setup setup-dev ## Check and run the whole suite (no container engine, no vLLM needed)
-	@$(MAKE) --no-print-directory --jobs 2 check console-test
+test: install setup-dev ## Check and run the whole suite (no container engine, no vLLM needed)
+	@$(MAKE) --no-print-directory --jobs 2 check console-test compiled-or-not
 	@$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/engines -m "not engines" $(ARGS)
 
 check: setup-dev console-check ## Format, lint, types and the floor plan
-	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web
-	@$(BIN)/ruff check --quiet src tests docs benchmarks ts_web
+	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web hatch_build.py
+	@$(BIN)/ruff check --quiet src tests docs benchmarks ts_web hatch_build.py
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n 2
 
@@ -114,7 +127,7 @@ sim: setup-dev ## Ten minutes of a failing cluster under virtual time, for 1,000
 bench-api: setup-dev ## Measure the console's API with 20 nodes and 200 deployments; ARGS="--parts overview,streams --soak 3600"
 	@$(BIN)/python -m benchmarks.console_api $(ARGS)
 
-bench: setup-dev ## Measure the console's API, and the gateway beside its peers; ARGS="--quick", "--part gateway --profile"
+bench: setup setup-dev ## Measure the console's API, and the gateway beside its peers; ARGS="--quick", "--part gateway --profile"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: console-check browser ## Write docs/images of every view of the console, ten minutes; ARGS="overview-stats"

@@ -1,7 +1,8 @@
 """The gateway serves alike whether its hot path is compiled or interpreted.
 
-Where it was compiled (`make compiled`), every other test with a gateway process is one of the compiled form, and
-tests that import modules run the sources. Here it is the other way round.
+Where it was compiled (`make test` does that where it can), every other test with a gateway process is one of the
+compiled form, and tests that import modules run the sources. Here it is the other way round: for the tests of the
+modules, and for what a gateway process does most.
 """
 
 import os
@@ -21,6 +22,7 @@ UNITS = (
     "property/test_stream_properties.py",
 )  # fmt: skip
 """Tests of compiled modules that put no classes of their own in the place of compiled ones."""
+PROCESSES = ("integration/test_gateway_serving.py", "integration/test_gateway_usage.py")
 
 CHAT = "/v1/chat/completions"
 
@@ -72,12 +74,16 @@ async def test_both_forms_serve(form: str, tmp_path: Path) -> None:
 
 
 @needs_compiled
-def test_the_compiled_modules_pass_the_tests_of_the_sources() -> None:
-    tests = [str(ROOT / "tests" / name) for name in UNITS]
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    done = subprocess.run(
-        argv, cwd=ROOT, env=os.environ | {"MODELGRID_TEST_COMPILED": "1"}, capture_output=True, text=True, check=False
-    )
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("tests", "form"),
+    [(UNITS, {"MODELGRID_TEST_COMPILED": "1"}), (PROCESSES, {compiled.PURE: "1"})],
+    ids=["modules-compiled", "processes-interpreted"],
+)
+def test_the_tests_pass_the_other_way_round(tests: tuple[str, ...], form: dict[str, str]) -> None:
+    paths = [str(ROOT / "tests" / name) for name in tests]
+    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *paths]
+    done = subprocess.run(argv, cwd=ROOT, env=os.environ | form, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
 
 

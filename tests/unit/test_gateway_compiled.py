@@ -1,6 +1,8 @@
 """What is compiled of the gateway, and when it is used."""
 
 import ast
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -54,7 +56,34 @@ def test_who_wants_the_sources_gets_them(tmp_path: Path, monkeypatch: pytest.Mon
     assert not compiled.use()
 
 
+def test_a_library_that_does_not_load_is_left_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path)
+    path = list(sys.path)
+    compiled.place().mkdir()
+    (compiled.place() / f"broken__mypyc{EXTENSION_SUFFIXES[0]}").write_bytes(b"of another machine")
+    assert not compiled.use()
+    assert "does not load here" in capsys.readouterr().err
+    assert sys.path == path
+
+
+def test_what_goes_wrong_with_compiling_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiled, "FOLDER", tmp_path)
+    monkeypatch.setattr(compiled, "look_for_compiler", lambda: None)
+    monkeypatch.setattr(compiled, "_BUILD", "raise SystemExit('no space left')")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    assert compiled.main([]) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
     assert compiled.main(["--possible"]) == 1
-    assert "there is no C compiler (no-such-compiler)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "runs interpreted: there is no C compiler (no-such-compiler)" in said
+    assert "apt-get install gcc python3-dev && make compiled" in said
+    assert said.count("\n") == 1
