@@ -30,6 +30,8 @@ SETTLE_SECONDS = 10.0
 OVERVIEW_CALLS = 1_000
 WARM_CALLS = 20
 HOUR_SECONDS = 3_600.0
+SOAK_MINUTES = (1, 10, 30)
+"""When the soak tells what it has reached, beside its end."""
 LOG_LINES_PER_SECOND = 20_000
 LISTS = (
     "nodes", "gpus", "drivers", "targets", "placements", "deployments", "history", "catalog", "models", "apikeys",
@@ -137,6 +139,10 @@ class Bench:
         if heard.wrong:
             raise RuntimeError(heard.wrong)
         last = samples[-1][1]
+        for minutes in SOAK_MINUTES:
+            if minutes * 60 < self.soak_seconds:
+                size = next(size for at, size in samples if at >= minutes * 60)
+                self.note(f"control resident after {minutes} minutes", size, "MB", most=120)
         if self.soak_seconds < HOUR_SECONDS:
             self.note(f"control resident after {self.soak_seconds / 60:.0f} minutes", last, "MB", most=120)
             half = samples[len(samples) // 2 :]

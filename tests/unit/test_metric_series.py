@@ -5,11 +5,14 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelgrid.domain.metric import METRIC
 from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, GatewayReport, Series
 from modelgrid.services.metrics import series as series_module
 from modelgrid.services.metrics.engine import EngineFigures, Histogram, Reading, parse
+from modelgrid.services.metrics.lane import Lane
 from modelgrid.services.metrics.ring import COARSE_SECONDS, FINE_SECONDS, Ring
 from modelgrid.services.metrics.series import SeriesStore, times_for
 from modelgrid.services.metrics.traffic import FLEET, Traffic
@@ -50,7 +53,7 @@ def test_a_day_is_kept_and_bounded() -> None:
     end = T + 3 * COARSE_SECONDS
     kept = ring.values(range(end - COARSE_SECONDS, end, 10), 10)
     assert kept == [1.0] * 8_640
-    assert ring.size() <= 22_000
+    assert ring.size <= 22_000
     assert ring.values([end - COARSE_SECONDS - 7_300], 10) == [None]
 
 
@@ -70,27 +73,77 @@ def test_sixteen_bits_are_enough(name: str, value: float) -> None:
     assert ring.values([T], 10) == [pytest.approx(value, rel=1e-3)]
 
 
-def test_memory_of_a_fleet() -> None:
-    """20 nodes × 8 GPUs × 50 deployments of 50 models, an hour of it."""
-    about: dict[tuple[str, ...], list[tuple[str, ...]]] = {
-        (): [()],
-        ("model",): [(f"m-{number}",) for number in range(50)],
-        ("deployment", "model"): [(f"d-{number}", f"m-{number}") for number in range(50)],
-        ("node", "gpu"): [(f"node-{node}", f"nvidia-{gpu}") for node in range(20) for gpu in range(8)],
-    }
-    every = [(name, labels) for name, metric in METRIC.items() for labels in about[metric.labels]]
+FLEET_LABELS: dict[tuple[str, ...], list[tuple[str, ...]]] = {
+    (): [()],
+    ("model",): [(f"m-{number}",) for number in range(200)],
+    ("deployment", "model"): [(f"d-{number}", f"m-{number}") for number in range(200)],
+    ("node", "gpu"): [(f"node-{node}", f"nvidia-{gpu}") for node in range(20) for gpu in range(8)],
+}
+"""20 nodes × 8 GPUs × 200 deployments of 200 models."""
+EVERY = [(name, labels) for name, metric in METRIC.items() for labels in FLEET_LABELS[metric.labels]]
+
+
+@pytest.mark.parametrize(("busy", "step", "most"), [(0, 1, 12e6), (1, 90, 48e6)])
+def test_memory_of_a_fleet(busy: int, step: int, most: float) -> None:
+    """Idle, and 15 minutes of it with every figure of every deployment changing all the time."""
     tracemalloc.start()
     store = SeriesStore()
-    for second in range(T, T + 3_600, 120):
-        for name, labels in every:
-            store.put(name, labels, second, 1.0)
+    for second in range(T, T + 11 * step, step):
+        for name, labels in EVERY:
+            store.put(name, labels, second, float(busy * (second % 97)))
     used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    day = len(every) * (FINE_SECONDS * 4 + 25 * 720)
-    print(f"\n{len(store)} series: {used / 1e6:.1f} MB after an hour, {day / 1e6:.0f} MB of values after a day")
-    assert len(store) == len(every) < series_module.MOST_SERIES
-    assert used < 15e6
-    assert day < 50e6
+    store.forget_old(T + 3_600)
+    print(f"\n{len(store)} series, {'busy' if busy else 'idle'}: {used / 1e6:.1f} MB")
+    assert len(store) == len(EVERY) < series_module.MOST_SERIES
+    assert used < most
+    assert store.size() < series_module.MOST_BYTES
+    assert store.left_out(T + 3_600) == 0
+
+
+def test_what_is_too_much_goes_from_the_far_end_of_all_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series_module, "MOST_BYTES", 20_000)
+    store = SeriesStore()
+    for second in range(T, T + 12 * 3_600, 10):
+        store.put("queued", (), second, float(second % 90))
+        store.put("in_flight", (), second, float(second % 70))
+        if second % 600 == 0:
+            store.forget_old(second)
+    newest = T + 12 * 3_600 - 10
+    store.forget_old(newest)
+    hours = store.long_range // 3_600
+    assert 1 < hours < 12
+    assert store.size() <= 20_000
+    for name in ("queued", "in_flight"):
+        (kept,) = store.find(name, {}, range(newest - store.long_range, newest, 10))
+        assert None not in kept.values
+        (gone,) = store.find(name, {}, range(T, newest - store.long_range - 3_600, 10))
+        assert set(gone.values) == {None}
+    monkeypatch.setattr(series_module, "MOST_BYTES", 200_000)
+    store.forget_old(newest)
+    assert store.long_range == (hours + 1) * 3_600, "with room again, the long range grows again"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from([0.0, 0.0, 0.0, 1.0, 2.0])), max_size=20),
+    st.integers(0, 40),
+)
+def test_a_lane_is_a_row_of_numbers(puts: list[tuple[int, float]], begin: int) -> None:
+    """Whatever is kept as one number: reading gives what was put, for as long as it says."""
+    lane, known, step = Lane("f", width=4, blocks=3, blank=-1.0), {}, begin
+    for distance, number in puts:
+        lane.put(step, number)
+        known[step] = number
+        for at in range(begin - 5, step + 3):
+            kept = at // 4 > step // 4 - 3
+            assert lane.get(at) == (known.get(at, -1.0) if kept else -1.0)
+        assert 0 <= lane.size <= 3 * (64 + 16)
+        step += distance
+    if known:
+        newest = max(known)
+        lane.forget(newest)
+        for at in range(begin - 5, newest + 3):
+            assert lane.get(at) == (known.get(at, -1.0) if at // 4 == newest // 4 else -1.0)
 
 
 def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +152,8 @@ def test_the_number_of_series_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     for number in range(20):
         store.put("model_queued", (f"m-{number}",), T, 1.0)
     assert len(store) == 10
+    assert store.left_out(T) == 10
+    assert store.left_out(T + 10) == 0
     store.put("model_queued", ("m-new",), T + FINE_SECONDS + 1, 1.0)
     assert [dict(found.labels) for found in store.find("model_queued", {}, range(T, T + 1))] == [{"model": "m-new"}]
 

@@ -47,6 +47,8 @@ def create_app(services: Services, token: str) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # What is to be known of requests is in our log and metrics; an environment cannot have them told elsewhere.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         middleware=[
             Middleware(AuditMiddleware, services=services),
             Middleware(Guard, services=services),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from sys import intern
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -13,6 +14,8 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import Conflict
 from modelgrid.domain.event import Event
 from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.ids import GpuId, NodeName
+from modelgrid.domain.placement import Decision
 
 _decode: Decoder[Deployment] = Decoder(Deployment)
 
@@ -22,7 +25,7 @@ def all_of_them(db: Connection) -> tuple[Deployment, ...]:
     rows = db.execute(
         select(deployments.c.revision, deployments.c.body).order_by(deployments.c.created_at, deployments.c.id)
     )
-    return tuple(replace(_decode(row.body), revision=row.revision) for row in rows)
+    return tuple(_kept(replace(_decode(row.body), revision=row.revision)) for row in rows)
 
 
 def save(db: Connection, deployment: Deployment, facts: Sequence[Event]) -> Deployment:
@@ -49,6 +52,29 @@ def archive(db: Connection, record: HistoryRecord, facts: Sequence[Event]) -> No
         return
     history.put(db, record)
     events.append(db, facts)
+
+
+def _kept(deployment: Deployment) -> Deployment:
+    """Return it with the texts of its verdicts shared: they name the same nodes, GPUs and reasons over and over, and
+    were half of the memory of a deployment that was read."""
+    placement, refusal = deployment.placement, deployment.refusal
+    if placement is not None:
+        placement = replace(placement, decision=_shared(placement.decision))
+    return replace(deployment, placement=placement, refusal=refusal and _shared(refusal))
+
+
+def _shared(decision: Decision) -> Decision:
+    verdicts = tuple(
+        replace(
+            verdict,
+            node=NodeName(intern(verdict.node)),
+            gpu=None if verdict.gpu is None else GpuId(intern(verdict.gpu)),
+            code=intern(verdict.code),
+            reason=intern(verdict.reason),
+        )
+        for verdict in decision.verdicts
+    )
+    return replace(decision, verdicts=verdicts)
 
 
 def _changed_meanwhile(db: Connection, deployment: Deployment) -> Conflict:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import structlog
 
 from modelgrid.domain.metric import METRIC, Metric
-from modelgrid.services.metrics.ring import COARSE_SECONDS, COARSE_STEP, FINE_SECONDS, Ring
+from modelgrid.services.metrics.ring import COARSE_SECONDS, COARSE_STEP, FINE_SECONDS, HOUR_SECONDS, Ring
 
-MOST_SERIES = 4_000
-"""84 MB after a day, if all of them live so long; 20 nodes × 8 GPUs × 50 deployments of 50 models make about 1,900."""
+MOST_BYTES = 64 * 1024**2
+"""Of values. What does not fit is the oldest of the long range, of all series alike."""
+MOST_SERIES = 10_000
+"""So many have room for 15 minutes and an hour; 20 nodes × 8 GPUs × 200 deployments of 200 models make 6,260."""
 POINTS = 600
 """Of a series, when no step is asked for."""
 MOST_POINTS = 10_000
@@ -35,9 +37,12 @@ class SeriesStore:
     def __init__(self) -> None:
         self._series: dict[str, dict[Labels, Ring]] = {name: {} for name in METRIC}
         self._count = 0
-        self._full = False
+        self._refused_at, self._refused = 0, 0
+        """The last second in which values found no room, and how many."""
         self._looked_at = 0
         """Second of the last look for what has ended: a fleet of many series asks for room for each of them."""
+        self.long_range = COARSE_SECONDS
+        """Seconds that ten-second means reach back: a day, or as much of it as there is room for."""
 
     def takes(self, name: str, labels: Labels, second: int) -> bool:
         """Whether there is such a series, or room for one more."""
@@ -74,12 +79,25 @@ class SeriesStore:
         return found
 
     def forget_old(self, second: int) -> None:
-        """Drop the series that have nothing of the last day."""
+        """Drop the series that have nothing of the last day, and the oldest hours of all when they take too much."""
         self._drop(second - COARSE_SECONDS)
+        before = self.long_range
+        if self.long_range < COARSE_SECONDS and self.size() < MOST_BYTES * 3 // 4:
+            self.long_range += HOUR_SECONDS
+        self._shorten(second)
+        while self.size() > MOST_BYTES and self.long_range > HOUR_SECONDS:
+            self.long_range -= HOUR_SECONDS
+            self._shorten(second)
+        if self.long_range < before:
+            log.warning("series reach back less far", hours=self.long_range // HOUR_SECONDS, series=self._count)
+
+    def left_out(self, second: int, within: int = 5) -> int:
+        """Return how many series there was no room for in the last seconds."""
+        return self._refused if self._refused_at >= second - within else 0
 
     def size(self) -> int:
         """Return the bytes of all values."""
-        return sum(ring.size() for group in self._series.values() for ring in group.values())
+        return sum(ring.size for group in self._series.values() for ring in group.values())
 
     def __len__(self) -> int:
         return self._count
@@ -91,17 +109,23 @@ class SeriesStore:
             self._drop(second - FINE_SECONDS)
         if self._count < MOST_SERIES:
             return True
-        if not self._full:
-            self._full = True
+        if self._refused_at < second - HOUR_SECONDS:
             log.warning("no further metric series are kept", series=self._count)
+        self._refused = self._refused + 1 if self._refused_at == second else 1
+        self._refused_at = second
         return False
+
+    def _shorten(self, second: int) -> None:
+        if self.long_range < COARSE_SECONDS:
+            for group in self._series.values():
+                for ring in group.values():
+                    ring.forget(second - self.long_range)
 
     def _drop(self, before: int) -> None:
         for group in self._series.values():
             for labels in [labels for labels, ring in group.items() if ring.last < before]:
                 del group[labels]
                 self._count -= 1
-                self._full = False
 
 
 def times_for(since: float, until: float, step: int | None, now: float) -> range:
