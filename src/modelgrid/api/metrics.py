@@ -36,6 +36,10 @@ class SeriesList(BaseModel):
     items: list[SeriesView]
     step: int
     """Seconds between two points."""
+    long_range: int
+    """Seconds that the 10 s values reach back: a day, or less of it where a large fleet leaves no room for more."""
+    left_out: int
+    """How many series there is no room for at present, of all metrics. 0 but in fleets of thousands of GPUs."""
 
 
 class BucketView(BaseModel):
@@ -123,7 +127,10 @@ async def metrics_series(
         )
         for series in found
     ]
-    return SeriesList(items=items, step=times.step)
+    store = services.metrics.series
+    return SeriesList(
+        items=items, step=times.step, long_range=store.long_range, left_out=store.left_out(int(services.clock.now()))
+    )
 
 
 class MetricName(BaseModel):
