@@ -873,6 +873,8 @@ class ScaleBody(TypedDict):
 class SeriesList(TypedDict):
     items: list[SeriesView]
     step: int
+    long_range: int
+    left_out: int
 
 
 class SeriesView(TypedDict):
