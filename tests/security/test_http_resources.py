@@ -1,12 +1,16 @@
 """What a client can make the gateway spend, and what it can learn without a key."""
 
 import asyncio
+import select
 import shutil
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from gateway_kit import KEY, Gateway, Upstream, answers, gateway, grant, model, request, secret
+from gateway_kit import KEY, PATIENCE, Gateway, Upstream, answers, gateway, grant, model, request, secret
 from tests.gateway_logs import gateway_exceptions
+from tests.ports import free_port
 
 CHAT = "/v1/chat/completions"
 MIB = 1024 * 1024
@@ -29,21 +33,33 @@ PATHS = (
 )  # fmt: skip
 
 
-async def _chunked_gigabyte(grid: Gateway) -> tuple[int, int]:
-    """Send chunks without end; return the status and how much was sent until it came."""
+def _send_chunks_without_end(port: int) -> tuple[bytes, int]:
+    """Send until there is something to read, as clients do that look at both; return that and how much was sent."""
     sent = 0
-    async with grid.client() as client:
-        await client.send(request("POST", CHAT, headers=[("Transfer-Encoding", "chunked")]))
-        answer = asyncio.create_task(client.response())
-        chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-        try:
-            while not answer.done() and sent < 1024 * MIB:
-                await client.send(chunk)
-                sent += 65536
-                await asyncio.sleep(0)
-        except ConnectionError:
-            pass  # it stopped listening: what it said is read already
-        return (await answer).status, sent
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(request("POST", CHAT, headers=[("Transfer-Encoding", "chunked")]))
+        left = memoryview(chunk)
+        while sent < 1024 * MIB:
+            readable, writable, _ = select.select([client], [client], [], PATIENCE)
+            if readable:
+                return client.recv(65536), sent
+            assert writable, "it neither reads nor answers"
+            sent += (now := client.send(left, socket.MSG_DONTWAIT))
+            left = left[now:] or memoryview(chunk)
+    raise AssertionError("it has read a gigabyte")
+
+
+def _send_chunks_and_then_listen(port: int) -> bytes:
+    """Send until that fails, and read only then what was answered long before."""
+    chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(request("POST", CHAT, headers=[("Transfer-Encoding", "chunked")]))
+        with suppress(ConnectionError):
+            for _ in range(1024 * MIB // 65536):
+                client.sendall(chunk)
+            raise AssertionError("it has read a gigabyte")
+        return client.recv(65536)
 
 
 async def test_bodies_without_end(tmp_path: Path) -> None:
@@ -54,15 +70,16 @@ async def test_bodies_without_end(tmp_path: Path) -> None:
             assert (await client.response()).status == 413
             await client.closed()
         announced = grid.rss() - before
-        status, sent = await _chunked_gigabyte(grid)
+        answer, sent = await asyncio.to_thread(_send_chunks_without_end, grid.port)
         limit = grid.settings.max_body_bytes
         unannounced = grid.rss() - before
         print(f"S22: 1 GB announced: +{announced / MIB:.1f} MiB; in chunks: refused after {sent / MIB:.0f} MiB sent, "
               f"+{unannounced / MIB:.1f} MiB then, the limit is {limit / MIB:.0f} MiB")  # fmt: skip
-        assert status == 413
+        assert answer.startswith(b"HTTP/1.1 413 ")
         assert announced <= RSS_BOUND
         assert sent <= limit + 16 * MIB, "what fits into the sockets' buffers may be sent beyond the limit"
         assert unannounced <= limit + RSS_BOUND
+        assert (await asyncio.to_thread(_send_chunks_and_then_listen, grid.port)).startswith(b"HTTP/1.1 413 ")
         assert upstream.seen == []
         assert (await grid.chat()).status == 200
 
@@ -137,27 +154,28 @@ async def test_forwarded_headers_open_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
-async def test_behind_a_reverse_proxy_it_is_the_same_401(tmp_path: Path, unused_tcp_port: int) -> None:
+async def test_behind_a_reverse_proxy_it_is_the_same_401(tmp_path: Path) -> None:
+    port = free_port()
     async with Upstream(answers) as upstream, gateway(tmp_path, upstream.replica()) as grid:
         config = tmp_path / "haproxy.cfg"
         config.write_text(
             "defaults\n  mode http\n  option forwardfor\n"
             "  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\n"
-            f"frontend in\n  bind 127.0.0.1:{unused_tcp_port}\n  default_backend out\n"
+            f"frontend in\n  bind 127.0.0.1:{port}\n  default_backend out\n"
             f"backend out\n  server one 127.0.0.1:{grid.port}\n"
         )
         proxy = await asyncio.create_subprocess_exec("haproxy", "-db", "-f", str(config))
         try:
             for _ in range(200):
                 try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port)
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
                 except ConnectionRefusedError:
                     await asyncio.sleep(0.05)
                 else:
                     writer.close()
                     break
             through = Gateway.__new__(Gateway)
-            through.port = unused_tcp_port
+            through.port = port
             for key in (None, "mg-wrong"):
                 direct = await grid.chat(key=key, headers=FORWARDED[:1])
                 proxied = await through.chat(key=key, headers=FORWARDED[:1])

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
 
 LINGER_SECONDS = 2.0
-"""How long a refused client may go on sending before the connection is reset."""
-LINGER_BYTES = 1024 * 1024  # read and dropped meanwhile
+"""How long a refused client has to read the answer before the connection is reset, if it goes on sending."""
+LINGER_BYTES = 1024 * 1024  # read and dropped meanwhile; then the client is made to wait
 LAST_REQUEST_SECONDS = 1.0
 """An idle connection of a draining gateway: closed at once, it would lose the request that is being sent just then."""
 
@@ -163,7 +163,8 @@ class ClientConnection:
         if self._reader.ended:
             self._linger_left -= len(data)
             if self._lingering and self._linger_left < 0:
-                self._transport.abort()
+                # Not reset yet: a reset makes many a client forget the answer that it has not read.
+                self._transport.pause_reading()
             return
         self._reader.feed(data)
         if self._pipeline and not self._read_paused and not self._transport.is_closing():
