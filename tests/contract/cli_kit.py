@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.ports import free_ports
 
 from modelgrid.cli.main import run
 
@@ -86,14 +86,6 @@ class Place:
             check=False,
         )
         return Said(done.returncode, done.stdout, done.stderr)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
 
 
 def wait_until(check: Callable[[], Any], seconds: float = PATIENCE_SECONDS, what: str = "") -> Any:

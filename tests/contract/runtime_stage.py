@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from tests.ports import free_port
 
 from modelgrid.adapters.runtime_docker.runtime import DockerRuntime
 from modelgrid.adapters.runtime_process import procfs
@@ -27,13 +27,6 @@ SOCKETS = {
     RuntimeKind.PODMAN: os.environ.get("MODELGRID_TEST_PODMAN_SOCKET", "/run/podman/podman.sock"),
 }
 NETWORK = "modelgrid-test"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, seconds: float = 20.0) -> None:

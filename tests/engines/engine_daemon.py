@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import httpx
 import openai
 import psutil
 from engines_bed import VllmInfo
+from tests.ports import free_ports
 
 from modelgrid.adapters.runtime_docker.runtime import DockerRuntime
 from modelgrid.adapters.runtime_process.runtime import ProcessRuntime
@@ -38,15 +38,6 @@ SETTLE_SECONDS = 60
 ENGINE_ENV = ("--env", "HF_HUB_OFFLINE=1", "--env", "OMP_NUM_THREADS=1")
 
 T = TypeVar("T")
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on. They come from the ephemeral range, where no engine of ours gets its."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def until(look: Callable[[], T | None], what: str | Callable[[], str], seconds: float = SETTLE_SECONDS) -> T:

@@ -22,7 +22,6 @@ from engine_daemon import (
     catalog,
     chat,
     daemon,
-    free_ports,
     hear,
     is_running,
     kinds,
@@ -33,6 +32,7 @@ from engine_daemon import (
 from engine_relay import Relay, relay
 from engines_bed import EnginesInfo
 from testbed import image
+from tests.ports import free_port
 
 from modelgrid.domain.target import RuntimeKind
 
@@ -69,7 +69,7 @@ def stage(
     assert container_bed.python_image is not None
     folder = tmp_path_factory.mktemp("docker")
     host, _, port = container_bed.registry.partition(":")
-    (door,) = free_ports(1)
+    door = free_port()
     name = image.make_unpulled(REPOSITORY, LAYERS).replace(container_bed.registry, f"127.0.0.1:{door}")
     docker = Containers(docker_socket)
     docker.pull(container_bed.python_image)  # what it has in common with ours is there then, and not transferred
@@ -329,7 +329,7 @@ def _begun(pull: dict[str, Any]) -> list[dict[str, Any]]:
 def _image(fleet: Fleet, alias: str) -> str:
     registry, _, _ = fleet.stage.image.partition("/")
     if alias == "no-registry":
-        registry = f"127.0.0.1:{free_ports(1)[0]}"
+        registry = f"127.0.0.1:{free_port()}"
     return f"{registry}/modelgrid-test/absent:1"
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from daemon_under_test import SMALL, DaemonUnderTest, free_ports, wait_until
+from daemon_under_test import SMALL, DaemonUnderTest, wait_until
 from testbed.common import debian_packages
+from tests.ports import free_port
 
 from modelgrid.api.metrics import dashboard_text, scrape_config
 from modelgrid.config.model import ApiConfig
@@ -47,7 +48,7 @@ def test_prometheus_scrapes_it_and_answers_the_dashboard(daemon: DaemonUnderTest
     )
     (tmp_path / "key").write_text(daemon.key)
     (tmp_path / "prometheus.yml").write_text("scrape_configs:\n" + snippet.replace("15s", "1s"))
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     arguments = ["--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.path=data"]
     with (tmp_path / "log").open("wb") as log:

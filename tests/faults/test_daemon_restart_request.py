@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 import httpx
 import pytest
 from control_alone import control_alone
-from daemon_under_test import DaemonUnderTest, daemon_in, free_ports, wait_until
+from daemon_under_test import DaemonUnderTest, daemon_in, wait_until
+from tests.ports import free_ports
 from traffic import Steady, Stream
 
 from modelgrid.domain.errors import Conflict

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from daemon_under_test import DaemonUnderTest, daemon_in, free_ports, wait_until
+from daemon_under_test import DaemonUnderTest, daemon_in, wait_until
+from tests.ports import free_ports
 
 HEARTBEAT_SECONDS = 1.0
 """Least that the configuration allows: suspect after 3 s, lost after 8."""

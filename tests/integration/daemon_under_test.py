@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import httpx
 import psutil
 from openai import OpenAI
+from tests.ports import free_ports
 
 from modelgrid.client.http import ModelGridClient, local_client
 from modelgrid.domain.errors import DaemonUnreachable
@@ -36,15 +36,6 @@ BYTECODE = (
     else {}
 )
 """An installed daemon has its bytecode. Where the tests run without, the one under test gets it from another folder."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def wait_until(what: str, holds: Callable[[], T], seconds: float = 30.0, said: Callable[[], str] = str) -> T:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.ports import free_port
 
 from modelgrid.domain.key_format import make_secret
 from modelgrid.domain.routing import (
@@ -115,12 +116,11 @@ class Upstream:
         self.connections = 0
         self.open = 0
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self.port = free_port()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "Upstream":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20, backlog=2048)
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 from gateway_kit import PATIENCE, Gateway, until
+from tests.ports import free_port
 
 from modelgrid.domain.routing import GatewayReport, GatewaySettings, ModelRoute, Replica
 from modelgrid.supervisor import ChildPlan, Listen, Plan
@@ -23,8 +23,7 @@ class SupervisedGateways(Gateway):
     workers = 2
 
     def __post_init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = self.folder / "gateway.log"
 
     async def start(self, *_: int, **environment: str) -> None:

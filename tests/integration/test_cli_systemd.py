@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cli_kit import PROGRAM, Place, end_engines, free_ports, write_config
+from cli_kit import PROGRAM, Place, end_engines, write_config
+from tests.ports import free_port
 
 from modelgrid.cli import service
 from modelgrid.cli.systemd_unit import API_SOCKET, SERVICE, UI_SOCKET, UnitFacts, units
@@ -92,7 +93,7 @@ def test_sockets_are_named_as_the_supervisor_looks_for_them(tmp_path):
 def test_without_activation_the_supervisor_binds_itself(monkeypatch):
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "1")
-    [port] = free_ports(1)
+    port = free_port()
     wanted = Listen(name="api", host="127.0.0.1", port=port, count=1)
     sockets = Sockets()
     sockets.open(wanted)

@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from daemon_under_test import MESSAGES, SMALL, SMALL_ALIAS, DaemonUnderTest, free_ports, wait_until
+from daemon_under_test import MESSAGES, SMALL, SMALL_ALIAS, DaemonUnderTest, wait_until
 from store_postgres import binaries, postgres_cluster
+from tests.ports import free_port
 
 from modelgrid.domain.errors import Conflict
 from modelgrid.simulator.spawn import command
@@ -90,7 +91,7 @@ def test_one_unusable_container_does_not_keep_the_others_from_serving(new_daemon
 
 
 def test_an_attached_engine_is_routed_missed_and_found_again(new_daemon: NewDaemon) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     daemon = new_daemon({"containers": [{"name": "theirs", "model": "their/model", "url": f"http://127.0.0.1:{port}"}]})
     with foreign_engine("their/model", port) as engine:
         daemon.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from tests.ports import free_port
 
 from modelgrid.domain.units import GIB
 from modelgrid.simulator.gpu_state import write_foreign
@@ -43,12 +44,6 @@ async def engine_and_client(*arguments: str) -> AsyncIterator[tuple[SpawnedEngin
 
 def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_help_says_what_it_is() -> None:
