@@ -2,11 +2,13 @@
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
-from daemon_under_test import SMALL, wait_until
+from daemon_under_test import SMALL, DaemonUnderTest, wait_until
 
 UNHURRIED = {"cluster": {"heartbeatInterval": 5}}
 """A node that restarts may be silent for 40 s. With a heartbeat a second it would be lost on a busy machine, and what
@@ -18,6 +20,36 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterUnderTe
     with cluster_in(tmp_path_factory.mktemp("cluster"), ["worker-a"], UNHURRIED) as made:
         made.start()
         yield made
+
+
+@pytest.fixture(scope="module")
+def lone(cluster: ClusterUnderTest) -> DaemonUnderTest:
+    """The worker, still a node of its own."""
+    worker = cluster.workers["worker-a"]
+    worker.start()
+    return worker
+
+
+@dataclass(frozen=True)
+class BroughtAlong:
+    """What ran on the worker before it joined."""
+
+    deployment: dict[str, Any]
+    engines: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def brought(cluster: ClusterUnderTest, lone: DaemonUnderTest) -> BroughtAlong:
+    """The worker has joined, with an engine that runs there."""
+    (deployment,) = lone.run()
+    engines = lone.engine_pids()
+    cluster.join("worker-a")
+    wait_until(
+        "it was adopted",
+        lambda: [d["id"] for d in cluster.control.deployments()] == [deployment["id"]],
+        said=cluster.words,
+    )
+    return BroughtAlong(deployment, engines)
 
 
 def nodes_api(
@@ -55,9 +87,7 @@ def test_the_console_of_a_node_is_not_read_by_strangers(cluster: ClusterUnderTes
         assert httpx.get(url, headers=headers, verify=context, trust_env=False).status_code == 401
 
 
-def test_a_stranger_is_refused_and_an_impostor_hears_nothing(cluster: ClusterUnderTest) -> None:
-    worker = cluster.workers["worker-a"]
-    worker.start()
+def test_a_stranger_is_refused_and_an_impostor_hears_nothing(cluster: ClusterUnderTest, lone: DaemonUnderTest) -> None:
     snippet = cluster.invite()
     secret, _, fingerprint = snippet["token"].partition(".")
     other = f"{secret[:-1]}{'y' if secret.endswith('x') else 'x'}"
@@ -67,35 +97,32 @@ def test_a_stranger_is_refused_and_an_impostor_hears_nothing(cluster: ClusterUnd
         f"{secret}.{'0' * 64}": (403, "is not the control plane"),
     }
     for token, (status, said) in cases.items():
-        refused = ask(worker, "POST", "/cluster/join", {"url": snippet["url"], "token": token})
+        refused = ask(lone, "POST", "/cluster/join", {"url": snippet["url"], "token": token})
         assert refused.status_code == status, refused.text
         assert said in refused.json()["error"]["message"]
-    unreachable = ask(worker, "POST", "/cluster/join", {"url": "https://127.0.0.1:9", "token": snippet["token"]})
+    unreachable = ask(lone, "POST", "/cluster/join", {"url": "https://127.0.0.1:9", "token": snippet["token"]})
     assert unreachable.status_code == 502
-    assert call(worker, "GET", "/cluster")["role"] == "standalone"
+    assert call(lone, "GET", "/cluster")["role"] == "standalone"
 
 
-def test_a_node_joins_with_what_runs_there_and_without_a_restart_of_it(cluster: ClusterUnderTest) -> None:
+def test_a_node_joins_with_what_runs_there_and_without_a_restart_of_it(
+    cluster: ClusterUnderTest, brought: BroughtAlong
+) -> None:
     worker, control = cluster.workers["worker-a"], cluster.control
-    (deployment,) = worker.run()
-    engines = worker.engine_pids()
-    cluster.join("worker-a")
-    wait_until(
-        "it was adopted", lambda: [d["id"] for d in control.deployments()] == [deployment["id"]], said=cluster.words
-    )
     (adopted,) = control.wait_for({"running": 1})
     assert (adopted["node"], adopted["origin"]) == ("worker-a", "api")
     (target,) = call(control, "GET", "/targets")["items"]
     assert (target["name"], target["replicas"]) == (SMALL, 1)
     wait_until("the worker has handed over", lambda: not call(worker, "GET", "/targets")["items"], said=worker.words)
-    assert worker.engine_pids() == engines
-    assert adopted["attempt"] == deployment["attempt"]
+    assert worker.engine_pids() == brought.engines
+    assert adopted["attempt"] == brought.deployment["attempt"]
     events = call(control, "GET", "/timeline?subject=deployment&limit=200")["items"]
     kinds = [item["kind"] for item in events if "node" not in item["data"]]  # those of the node itself name it
     assert kinds.count("adopted") == 1
     assert "created" not in kinds, "what was brought along was not started a second time"
 
 
+@pytest.mark.usefixtures("brought")
 def test_an_invitation_is_good_once(cluster: ClusterUnderTest) -> None:
     worker = cluster.workers["worker-a"]
     snippet = cluster.invite()
@@ -109,6 +136,7 @@ def test_an_invitation_is_good_once(cluster: ClusterUnderTest) -> None:
     cluster.wait_liveness("worker-a", "ready")
 
 
+@pytest.mark.usefixtures("brought")
 def test_a_worker_outlives_its_control_plane(cluster: ClusterUnderTest) -> None:
     worker, control = cluster.workers["worker-a"], cluster.control
     key = control.key
@@ -133,6 +161,7 @@ def test_a_worker_outlives_its_control_plane(cluster: ClusterUnderTest) -> None:
     assert worker.engine_pids() == engines
 
 
+@pytest.mark.usefixtures("brought")
 def test_a_node_leaves_with_what_runs_there(cluster: ClusterUnderTest) -> None:
     worker, control = cluster.workers["worker-a"], cluster.control
     engines, pid = worker.engine_pids(), worker.control_pid

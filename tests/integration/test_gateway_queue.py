@@ -3,10 +3,11 @@
 import asyncio
 import time
 from pathlib import Path
+from statistics import median
 
-from gateway_kit import Gateway, Peer, Response, Seen, Upstream, answers, gateway, model, request, until
+from gateway_kit import PATIENCE, Gateway, Peer, Response, Seen, Upstream, answers, gateway, model, request, until
 
-from modelgrid.domain.routing import ModelState
+from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, ModelState
 
 
 async def test_requests_wait_in_order_until_a_replica_is_ready(tmp_path: Path) -> None:
@@ -181,44 +182,58 @@ async def test_who_cannot_be_served_in_time_is_told_at_once_how_long_it_takes(tm
 
 
 async def test_ten_times_too_much_is_refused_fast_and_what_is_let_in_is_served_well(tmp_path: Path) -> None:
-    """Row R20."""
-    service, places = 0.1, 8
+    """Row R20. Times are the gateway's own: the machine may do much else, and so does this process."""
+    service, places, enough = 0.1, 8, 80
     working: list[float] = []
+    at_work = most_at_work = 0
 
     async def steady(seen: Seen, peer: Peer) -> None:
+        nonlocal at_work, most_at_work
         started = time.monotonic()
+        at_work += 1
+        most_at_work = max(most_at_work, at_work)
         await asyncio.sleep(service)
+        at_work -= 1
         await answers(seen, peer)
         working.append(time.monotonic() - started)
 
     async with Upstream(steady) as upstream, gateway(tmp_path, queue_limit=places // 2) as grid:
         await grid.serve(upstream.replica(places=places))
         took: dict[int, list[float]] = {200: [], 503: []}
-        end = time.monotonic() + 2.0
 
         async def client() -> None:
             async with grid.client() as connection:
-                while (started := time.monotonic()) < end:
+                while len(took[200]) < enough:
+                    started = time.monotonic()
                     answer = await connection.ask("POST", "/v1/chat/completions", {"model": "m"})
                     took[answer.status].append(time.monotonic() - started)
                     if answer.status == 503:
                         assert int(answer.header("retry-after") or 0) >= 1
                         await asyncio.sleep(service / 2)
 
-        await asyncio.gather(*(client() for _ in range(10 * places)))
+        await asyncio.wait_for(asyncio.gather(*(client() for _ in range(10 * places))), PATIENCE)
         await grid.idle()
+        figures = await grid.metrics()
 
-    def p99(values: list[float]) -> float:
-        return sorted(values)[int(len(values) * 0.99)]
-
+    alone = sorted(working)[int(len(working) * 0.99)]
+    served, refused = p99(figures, "2xx", f"replica-{upstream.port}"), p99(figures, "5xx", "")
     print(
-        f"served {len(took[200])} (p99 {p99(took[200]):.3f} s, alone {service} s), refused {len(took[503])} "
-        f"(p99 {p99(took[503]) * 1000:.1f} ms)"
+        f"served {len(took[200])} (median {median(took[200]):.3f} s, p99 in the gateway {served:g} s, at the replica "
+        f"{alone:.3f} s), refused {len(took[503])} (median {median(took[503]):.3f} s, p99 in the gateway {refused:g} s)"
     )
     assert len(took[503]) > len(took[200])
-    assert len(took[200]) > 0.5 * 2.0 / service * places, "the replica is kept busy"
-    assert p99(took[503]) < 0.5
-    assert p99(took[200]) < 5 * service
+    assert len(took[200]) == len(working)
+    assert most_at_work == places, "the replica is kept busy, and no busier than it may be"
+    assert refused <= 0.05
+    assert served <= 5 * alone
+
+
+def p99(figures: dict[str, float], status: str, replica: str) -> float:
+    """Return the bound, in seconds, under which 99 of 100 requests were answered by the gateway's own clock."""
+    labels = f'model="m",replica="{replica}",key="tests",status="{status}"'
+    name = "modelgrid_request_duration_seconds"
+    enough = 0.99 * figures[f"{name}_count{{{labels}}}"]
+    return next(le for le in LATENCY_BUCKETS_SECONDS if figures[f'{name}_bucket{{{labels},le="{le:g}"}}'] >= enough)
 
 
 async def test_the_first_request_brings_a_model_up_and_all_wait_for_it(tmp_path: Path) -> None:
