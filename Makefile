@@ -14,7 +14,7 @@ COMPILE := $(COMPILED) --possible && { $(BIN)/python -c 'import mypyc, setuptool
 	$(PIP) -r requirements/compile.lock; } && $(COMPILED)
 
 .DEFAULT_GOAL := help
-.PHONY: help sim bench-scale bench-heartbeats bench-placement browser install setup setup-dev compiled compiled-or-not wheel up demo test check test-engines test-nightly fuzz soak bench bench-console bench-api console console-check console-test console-types screenshots docs lock clean
+.PHONY: help sim bench-scale bench-heartbeats bench-placement browser install setup setup-dev compiled compiled-or-not wheel up demo test suite checked check test-engines test-nightly fuzz soak bench bench-console bench-api console console-tools console-check console-test console-types screenshots docs lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,17 +61,17 @@ console: $(RUNTIME_STAMP) ## Build the browser console into the package
 	@echo "Building the console …"
 	@$(BIN)/python ts_web/build_console.py && touch $(CONSOLE_STAMP)
 
-console-check: setup-dev ## Check the types of the console
+console-tools: setup-dev
 	@$(NODE) || $(PIP) -r requirements/node.lock
 	@$(BIN)/python ts_web/build_console.py install
+
+console-check: console-tools ## Check the types of the console
 	@$(BIN)/python ts_web/build_console.py run typescript/bin/tsc --noEmit
 
 console-test: console-check browser ## Test the parts of the console in Chromium
 	@command -v chromium >/dev/null || exit 0; $(BIN)/python ts_web/build_console.py run vitest/vitest.mjs run
 
-console-types: setup-dev ## Write the console's types of the API anew
-	@$(NODE) || $(PIP) -r requirements/node.lock
-	@$(BIN)/python ts_web/build_console.py install
+console-types: console-tools ## Write the console's types of the API anew
 	@$(BIN)/python ts_web/make_types.py
 
 setup-dev: $(DEV_STAMP) ## Install what developing needs, too
@@ -93,9 +93,15 @@ browser:
 # More processes than cores, since tests of whole daemons wait half of their time. What pytest makes of the tests'
 # source is kept for the next run, whatever the environment says: making it is most of each process's start.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q
-test: install setup-dev ## Check and run the whole suite (no container engine, no vLLM needed)
-	@$(MAKE) --no-print-directory --jobs 2 check console-test compiled-or-not
+test: install console-tools browser ## Check and run the whole suite (no container engine, no vLLM needed)
+	@$(MAKE) --no-print-directory --jobs 2 suite checked
+
+suite: compiled-or-not
 	@$(PYTEST) -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/engines -m "not engines" $(ARGS)
+
+# Beside the suite, in time that the tests leave while they wait. What they say is said in one piece, when they end.
+checked:
+	@said="$$(nice -n 5 $(MAKE) --no-print-directory check console-test 2>&1)"; code=$$?; echo; echo "$$said"; exit $$code
 
 check: setup-dev console-check ## Format, lint, types and the floor plan
 	@$(BIN)/ruff format --check --quiet src tests docs benchmarks ts_web hatch_build.py

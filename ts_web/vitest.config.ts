@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     include: ['**/*.test.ts'],
     fileParallelism: false,
+    testTimeout: 60_000, // on a machine that does much else
     browser: {
       enabled: true,
       headless: true,
