@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,9 @@ AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
 PASSWORD = "correct horse battery staple"
 WIDTHS = {1440: 900, 390: 844}
 THEMES = ("dark", "light")
+WCAG_2_2_AA = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+COLOUR_RULES = ("color-contrast", "link-in-text-block")
+"""All of those that look at colours."""
 FLAGS = (
     "--no-sandbox",  # as root, as in CI, Chromium refuses to start with it
     "--disable-gpu",
@@ -29,7 +32,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -133,16 +136,17 @@ def settled(page: Page) -> None:
     )
 
 
-def violations(page: Page) -> list[str]:
-    """Return what axe finds against WCAG 2.2 AA."""
+def violations(page: Page, rules: Sequence[str] = WCAG_2_2_AA) -> list[str]:
+    """Return what axe finds against these rules, or rules with these tags."""
     # Evaluated by the driver, which the page's policy does not concern.
-    page.evaluate(AXE.read_text())
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
     found = page.evaluate(
-        """async () => {
-          const runOnly = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+        """async (runOnly) => {
           const where = (node) => node.target.join(' ') + ' | ' + (node.any[0]?.message ?? '');
           return (await axe.run(document, { runOnly })).violations.map((v) => [v.id, v.help, v.nodes.map(where)]);
-        }"""
+        }""",
+        list(rules),
     )
     return [f"{rule}: {help_}\n  " + "\n  ".join(nodes[:4]) for rule, help_, nodes in found]
 
