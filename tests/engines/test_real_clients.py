@@ -185,16 +185,26 @@ async def _cancel(bed: Bed) -> None:
 
 
 def _idle_after_each(bed: Bed, cancel: Callable[[Bed], Coroutine[None, None, None]]) -> float:
-    """Cancel a number of requests; return the seconds after which vLLM was idle, at worst. All are counted as such."""
-    cancelled, gateway = bed.cancelled(), bed.gateway()
-    slowest = 0.0
-    for _ in range(CANCELLED):
+    """Cancel requests until enough of them were; return the seconds after which vLLM was idle, at worst.
+
+    On a machine that does much else an answer may be whole before the client has hung up: each request is counted
+    once, as cancelled or as one that ended well."""
+    cancelled, gateway = bed.cancelled(), bed.gateway().requests
+    slowest, asked = 0.0, 0
+    while bed.cancelled() - cancelled < CANCELLED:
+        assert asked < 3 * CANCELLED, f"only {bed.cancelled() - cancelled} of {asked} were cancelled"
         asyncio.run(cancel(bed))
+        asked += 1
         began = time.monotonic()
-        until(lambda: bed.busy() == 0, "vLLM is idle", 20)
+        until(lambda: bed.busy() == 0, "vLLM is idle")
         slowest = max(slowest, time.monotonic() - began)
-    until(lambda: bed.cancelled() - cancelled == CANCELLED, lambda: f"{bed.cancelled() - cancelled} cancelled", 10)
-    assert bed.gateway() == gateway
+        until(
+            lambda number=asked: bed.cancelled() - cancelled + bed.gateway().requests - gateway == number,
+            lambda number=asked: (
+                f"{bed.cancelled() - cancelled} cancelled and {bed.gateway().requests - gateway} whole are {number}"
+            ),
+        )
+    assert bed.cancelled() - cancelled == CANCELLED
     return slowest
 
 
@@ -213,8 +223,7 @@ async def _cancel_before_the_first_byte(bed: Bed) -> None:
                 model="tiny", max_tokens=3000, messages=[{"role": "user", "content": ASKED}], extra_body=EXACT
             )
         )
-        await asyncio.to_thread(until, lambda: bed.busy() == 1, "vLLM works on it", 20)
-        assert not asking.done()
+        await asyncio.to_thread(until, lambda: asking.done() or bed.busy() == 1, "vLLM works on it")
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
 
