@@ -23,8 +23,8 @@ from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import DaemonUnreachable
 
 NIGHTLY = os.environ.get("MODELGRID_NIGHTLY") == "1"
-KILLS = 200 if NIGHTLY else 20
-CYCLES = 50 if NIGHTLY else 10
+KILLS = 200 if NIGHTLY else 10
+CYCLES = 50 if NIGHTLY else 6
 """Of two engines each."""
 MODELS = (SMALL, "meta-llama/Llama-3.1-8B-Instruct", "BAAI/bge-m3")
 

@@ -40,11 +40,12 @@ BYTECODE = (
 
 def wait_until(what: str, holds: Callable[[], T], seconds: float = 30.0, said: Callable[[], str] = str) -> T:
     """Return the first true answer of `holds`. Fails with `what` and what `said` returns after `seconds`."""
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not (answer := holds()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not within {seconds:g} s: {what}\n{said()}")
-        time.sleep(0.02)
+        time.sleep(min(0.02 + waited / 20, 0.1))  # looking takes processor time from what is waited for
     return answer
 
 
