@@ -132,6 +132,8 @@ class Nodes:
         """Seconds from each report to its answer."""
         self.sent = self.received = 0
         self._routing = (b"", SharedRouting(epoch=0, generation=0))
+        self.routed: dict[int, list[float]] = {}
+        """By generation of the routing the monotonic times at which nodes heard it."""
         self._known: set[str] = {row.id for row in world.deployments}
         self._ordered: dict[str, asyncio.Future[float]] = {}
         self._told_at = 0.0
@@ -223,7 +225,7 @@ class Nodes:
 
     async def _hold(self, node: Node, delay: float, what: str) -> None:
         line = Line(self._port, self._context, node.name)
-        query = "/orders?epoch=0&sequence=0" if what == "orders" else "/routing?epoch=0&generation=0"
+        query = "/orders?epoch=0&sequence=0" if what == "orders" else "/routing?epoch=0&generation=0&changes=1"
         await asyncio.sleep(delay)
         try:
             while True:
@@ -239,6 +241,7 @@ class Nodes:
                     if answer != self._routing[0]:
                         self._routing = (answer, msgspec.json.decode(answer, type=SharedRouting))
                     routing = self._routing[1]
-                    query = f"/routing?epoch={routing.epoch}&generation={routing.generation}"
+                    self.routed.setdefault(routing.generation, []).append(self._told_at)
+                    query = f"/routing?epoch={routing.epoch}&generation={routing.generation}&changes=1"
         finally:
             line.close()
