@@ -119,6 +119,9 @@ class Alone:
         plane answers."""
         return (lambda _: None), None
 
+    def let_go(self) -> None:
+        """Answer what is held: this process ends."""
+
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -203,6 +206,10 @@ class AsControlPlane(Alone):
             name=self._ground.local.name,
         )
         return (lambda _: None), api
+
+    def let_go(self) -> None:
+        self.control.orders.close()
+        self.routing.close()
 
     def _count(self, report: Report) -> None:
         """Count what the gateways of another node count, as long as three of its heartbeats may take."""

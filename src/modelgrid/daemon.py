@@ -132,19 +132,21 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         app = create_app(services, _local_token(arguments.state_dir, base.secrets))
         server = _Server(_uvicorn_config(app, config), lambda: _announce(arguments, config, text))
         serving = asyncio.create_task(server.serve(sockets=[socket.socket(fileno=arguments.socket)]))
-        servers = [server]
+        servers, ends = [server], [serving]
         if arguments.cluster_socket is not None:
             nodes_app = create_cluster_app(app, *assembly.standing.answers())
             servers.append(_Server(_cluster_config(nodes_app, arguments.state_dir), lambda: None))
             listening = [socket.socket(fileno=arguments.cluster_socket)]
             serving_nodes = asyncio.create_task(servers[-1].serve(sockets=listening))
             tasks.append(serving_nodes)
+            ends.append(serving_nodes)
         log.info("control starts", platform=base.platform.reason)
         await _until(stopped, [serving, *tasks])
         services.hub.close()
+        assembly.standing.let_go()
         for item in servers:
             item.should_exit = True
-        await serving
+        await asyncio.gather(*ends)
 
 
 async def _first_start(assembly: Assembly) -> str:

@@ -20,9 +20,10 @@ from daemon_under_test import SMALL, wait_until
 from modelgrid import __version__
 from modelgrid.adapters.node_certificate import ensure_certificate
 from modelgrid.domain.cluster import JoinCall, JoinRequest, Orders, Report, Welcome
-from modelgrid.domain.gpu import GpuInventory
-from modelgrid.domain.ids import NodeName
+from modelgrid.domain.gpu import Gpu, GpuInventory, GpuVendor
+from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.node import Node, NodeRole
+from modelgrid.domain.units import GIB
 
 
 class FakeNode:
@@ -169,6 +170,42 @@ def test_a_node_cannot_speak_for_another(cluster: ClusterUnderTest, nodes: tuple
     assert b.tell(b.report()).is_success
 
 
+def test_orders_are_left_out_for_those_alone_who_have_obeyed_them_and_understand_it(
+    cluster: ClusterUnderTest, nodes: tuple[FakeNode, FakeNode]
+) -> None:
+    a, _ = nodes
+    call(cluster.control, "PUT", f"/targets/{SMALL}", {"replicas": 1, "node": "worker-a"})
+
+    gpu = Gpu(
+        id=GpuId("nvidia-0"), vendor=GpuVendor.NVIDIA, index=0, uuid="0", name="Card",
+        vram_total_bytes=80 * GIB, vram_used_bytes=0, vram_free_bytes=80 * GIB,
+    )  # fmt: skip
+
+    def with_a_gpu(**changes: Any) -> Report:
+        report = a.report(**changes)
+        inventory = replace(report.node.inventory, gpus=(gpu,))
+        node = replace(report.node, inventory=inventory, memory_total_bytes=64 * GIB, memory_available_bytes=60 * GIB)
+        return replace(report, node=node)
+
+    def ordered() -> Orders | None:
+        orders = msgspec.json.decode(a.tell(with_a_gpu()).content, type=Orders)
+        return orders if orders.orders else None
+
+    present = wait_until("worker-a is ordered to run it", ordered, said=cluster.words)
+    obeyed = present.epoch, present.sequence
+    for changes, unchanged in (
+        ({"obeyed": obeyed, "may_omit": True}, True),
+        ({"obeyed": obeyed, "may_omit": False}, False),
+        ({"obeyed": (present.epoch, present.sequence - 1), "may_omit": True}, False),
+        ({"obeyed": (present.epoch - 1, present.sequence), "may_omit": True}, False),
+    ):
+        orders = msgspec.json.decode(a.tell(with_a_gpu(**changes)).content, type=Orders)
+        assert (orders.epoch, orders.sequence) == obeyed
+        assert orders.unchanged is unchanged, changes
+        assert orders.orders == (() if unchanged else present.orders)
+    call(cluster.control, "DELETE", f"/targets/{SMALL}")
+
+
 def test_who_was_removed_hears_nothing_more(cluster: ClusterUnderTest, nodes: tuple[FakeNode, FakeNode]) -> None:
     a, b = nodes
     call(cluster.control, "DELETE", "/nodes/worker-a")
@@ -200,6 +237,33 @@ def test_what_a_node_waits_for_is_not_given_to_one_that_left(
     call(cluster.control, "DELETE", "/nodes/worker-a")  # which is news: there is one peer less
     waiting.join(30)
     assert answers[0].status_code == 401
+
+
+def test_who_waits_is_answered_when_the_control_plane_ends(
+    cluster: ClusterUnderTest, nodes: tuple[FakeNode, FakeNode]
+) -> None:
+    a, _ = nodes
+    orders = msgspec.json.decode(a.send("GET", "/orders").content, type=Orders)
+    routing = msgspec.json.decode(a.send("GET", "/routing").content)
+    answers: list[httpx.Response] = []
+    waiting = [
+        threading.Thread(target=lambda path=path: answers.append(a.send("GET", path, seconds=60)))
+        for path in (
+            f"/orders?epoch={orders.epoch}&sequence={orders.sequence}",
+            f"/routing?epoch={routing['epoch']}&generation={routing['generation']}",
+        )
+    ]
+    for thread in waiting:
+        thread.start()
+    time.sleep(0.5)
+    assert not answers, "they wait"
+    assert cluster.control.stop() == 0
+    log = cluster.control.log.read_text()
+    cluster.control.start()
+    for thread in waiting:
+        thread.join(30)
+    assert [answer.status_code for answer in answers] == [204, 204], "nothing is new"
+    assert "Traceback" not in log, log
 
 
 @pytest.mark.parametrize(

@@ -10,3 +10,4 @@ from modelgrid.services.pace import LONGEST_SECONDS, pause_after
 )
 def test_rest_is_three_times_the_work_and_bounded(worked: float, expected: float) -> None:
     assert pause_after(worked) == pytest.approx(expected)
+    assert pause_after(worked, 0.25) == pytest.approx(min(expected, 0.25))

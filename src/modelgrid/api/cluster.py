@@ -20,7 +20,7 @@ from modelgrid.api.auth import VERIFIED
 from modelgrid.api.errors import UnforeseenErrors, error_response
 from modelgrid.api.heartbeats import Heartbeats, bearer, message
 from modelgrid.domain.access import CallerKind, Principal, Role
-from modelgrid.domain.cluster import IntroducedCall, JoinCall, Welcome
+from modelgrid.domain.cluster import IntroducedCall, JoinCall, SharedRouting, Welcome
 from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, Unauthenticated
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.introduction import NONCE_BYTES
@@ -97,7 +97,7 @@ class _Door:
 
 def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     members, control = api.control.members, api.control
-    shared = _LastEncoded()
+    encoded = _Encoded()
 
     def welcome(joined: Joined) -> Response:
         return _json(
@@ -129,11 +129,12 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     async def routing(request: Request) -> Response:
         await members.authenticate(bearer(request.scope))
         epoch, generation = _numbers(request, "epoch", "generation")
-        found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS)
+        changes = request.query_params.get("changes") == "1"
+        found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS, changes=changes)
         await members.authenticate(bearer(request.scope))  # it may have left meanwhile
         if found is None:
             return Response(status_code=NO_NEWS)
-        plain, packed = shared(found)
+        plain, packed = encoded(found)
         takes = "gzip" in request.headers.get("accept-encoding", "")
         return _sent(packed, {"Content-Encoding": "gzip"}) if takes and packed else _sent(plain)
 
@@ -160,20 +161,24 @@ def _numbers(request: Request, *names: str) -> tuple[int, ...]:
     return tuple(int(text) for text in texts)
 
 
-class _LastEncoded:
-    """Encodes what is the same for all nodes once for all of them: the routing of a large cluster is megabytes."""
+class _Encoded:
+    """Encodes what is the same for many nodes once for all of them: the routing of a large cluster is megabytes."""
 
     def __init__(self) -> None:
-        self._value: object = None
-        self._bodies = (b"", b"")
+        self._state = (0, 0)
+        self._bodies: dict[int, tuple[bytes, bytes]] = {}
+        """By the generation since which they say what is new."""
 
-    def __call__(self, value: object) -> tuple[bytes, bytes]:
+    def __call__(self, said: SharedRouting) -> tuple[bytes, bytes]:
         """Return the body, and the same packed; empty where that is not worth while."""
-        if value is not self._value:
-            body = msgspec.json.encode(value)
+        state = said.epoch, said.generation
+        if state != self._state:
+            self._state, self._bodies = state, {}
+        if said.since not in self._bodies:
+            body = msgspec.json.encode(said)
             packed = gzip.compress(body, compresslevel=1) if len(body) >= PACKED_FROM else b""
-            self._value, self._bodies = value, (body, packed)
-        return self._bodies
+            self._bodies[said.since] = body, packed
+        return self._bodies[said.since]
 
 
 def _json(value: object) -> Response:

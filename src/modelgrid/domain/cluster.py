@@ -196,12 +196,20 @@ class Report:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRouting:
     """What every gateway of the cluster has to know, the same for all nodes. A larger (`epoch`, `generation`) replaces
-    a smaller one."""
+    a smaller one; one with `since` says only how it differs from that generation, to a node that has it."""
 
     epoch: int
     generation: int
+    since: int = 0
+    """Generation of the same epoch that the rest is to be added to; 0: this is all. A minor version before it neither
+    asks for such nor gets it."""
     models: tuple[ModelRoute, ...] = ()
     keys: tuple[KeyGrant, ...] = ()
     peers: tuple[Peer, ...] = ()
     requests_per_minute: int | None = None
     """Default bound per key, on each node."""
+    gone_models: tuple[str, ...] = ()
+    """Ids of what is not there any more; with `since` only."""
+    gone_keys: tuple[str, ...] = ()
+    gone_peers: tuple[tuple[str, str], ...] = ()
+    """By node and digest."""

@@ -19,7 +19,8 @@ class ControlPlaneLink(Protocol):
         ...
 
     async def routing(self, epoch: int, generation: int) -> SharedRouting | None:
-        """Return the shared routing as soon as it is newer; `None` after some 25 s."""
+        """Return the shared routing as soon as it is newer, or how it differs from that generation; `None` after some
+        25 s."""
         ...
 
     async def leave(self) -> None:

@@ -26,6 +26,8 @@ REPORT_FRESH_SECONDS = 3.0
 WANTED_FRESH_SECONDS = 30.0
 """A request older than this does not bring its model up any more: its client has gone, and the model may have been
 removed since on purpose."""
+LONGEST_PAUSE_SECONDS = 0.25
+"""Between two tables: half of the time in which all gateways are to have what changed."""
 METRICS_SECONDS = 1.0
 """Control's part of `/metrics` is made no oftener, however often the table changes."""
 METRICS_REST = 50.0
@@ -134,7 +136,7 @@ class GatewayService:
                 self._changed.clear()
                 began = self._clock.monotonic()
                 self._publish()
-                await self._clock.sleep(pause_after(self._clock.monotonic() - began))
+                await self._clock.sleep(pause_after(self._clock.monotonic() - began, LONGEST_PAUSE_SECONDS))
             if reported in done:
                 self._reported.clear()
                 try:

@@ -42,7 +42,7 @@ class HttpControlPlane:
         return _decoded(answer, Orders) if answer else None
 
     async def routing(self, epoch: int, generation: int) -> SharedRouting | None:
-        path = f"/routing?epoch={epoch}&generation={generation}"
+        path = f"/routing?epoch={epoch}&generation={generation}&changes=1"
         answer = await call(self._client, "GET", path, body=None, timeout=HELD_SECONDS + CALL_SECONDS)
         return _decoded(answer, SharedRouting) if answer else None
 

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from modelgrid.decide.assignment import told
+from modelgrid.decide.routing_change import with_change
 from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
@@ -180,14 +181,19 @@ class NodeAgent:
                 await self._clock.sleep(PAUSE_SECONDS)
 
     async def _hear_routing(self) -> None:
-        epoch = generation = 0
+        nothing = known = SharedRouting(epoch=0, generation=0)
         while True:
             try:
-                routing = await self._link.routing(epoch, generation)
-                if routing is not None:
-                    epoch, generation = routing.epoch, routing.generation
+                said = await self._link.routing(known.epoch, known.generation)
+                if said is not None:
+                    routing = with_change(known, said)
                     self._take_routing(routing)
+                    known = routing
             except ModelGridError:  # the heartbeat says so
+                await self._clock.sleep(PAUSE_SECONDS)
+            except ValueError as error:
+                log.warning("news of the routing did not fit; all of it is asked for", reason=str(error))
+                known = nothing
                 await self._clock.sleep(PAUSE_SECONDS)
 
     async def _watch_fence(self) -> None:

@@ -43,6 +43,7 @@ class OrderBook:
         """Names of targets that are."""
         self._stale: set[NodeName] = set()
         self._changed: dict[NodeName, asyncio.Event] = {}
+        self._closed = False
 
     def start(self) -> None:
         """Follow the registry and the targets from now on."""
@@ -76,7 +77,7 @@ class OrderBook:
         """Return the node's orders as soon as they are newer than those it has; `None` when nothing came in time."""
         try:
             async with asyncio.timeout(wait_seconds):
-                while True:
+                while not self._closed:
                     changed = self._changed.setdefault(node, asyncio.Event())
                     changed.clear()
                     orders = self.of(node)
@@ -84,7 +85,14 @@ class OrderBook:
                         return orders
                     await changed.wait()
         except TimeoutError:
-            return None
+            pass
+        return None
+
+    def close(self) -> None:
+        """Let those go who wait for news: none come any more."""
+        self._closed = True
+        for waiting in self._changed.values():
+            waiting.set()
 
     def has_removed(self, node: NodeName, deployment: DeploymentId, obeyed: tuple[int, int]) -> bool:
         """Whether a node that has obeyed `obeyed` (epoch, sequence) knows that it is to remove a deployment."""
