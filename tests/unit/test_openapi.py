@@ -1,9 +1,12 @@
 """The published OpenAPI document says all that a caller needs."""
 
+import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, cast
 
 import pytest
+from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 
 from modelgrid.api import access, config, membership, sessions, stream, targets, tokens
@@ -11,6 +14,7 @@ from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
 from modelgrid.api.errors import ErrorView
 from modelgrid.api.openapi import EXAMPLES, OPEN, TAGS, THROTTLED
+from modelgrid.api.openapi_examples import MEMBERS, OF_CALLS, OF_ONE
 from modelgrid.api.openapi_words import ETAGGED, FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS
 from modelgrid.config.change import merge
 from modelgrid.config.model import Config
@@ -110,3 +114,47 @@ def test_every_body_has_an_example_that_it_takes() -> None:
         TypeAdapter(model).validate_json(TypeAdapter(Any).dump_json(EXAMPLES[name]))
     patched = merge({}, EXAMPLES["ConfigPatch"])
     Config.model_validate_json(TypeAdapter(Any).dump_json(patched))
+
+
+def _answers() -> Iterator[APIRoute]:
+    """Yield the routes that are in the document."""
+    waiting = list(create_app(cast("Services", None), "").routes)
+    while waiting:
+        route = waiting.pop()
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            yield route
+        elif (included := getattr(route, "original_router", None)) is not None:
+            waiting += included.routes
+
+
+def test_every_answer_has_an_example_that_it_could_be() -> None:
+    """Read by the answer's model and written again it is the same: nothing is missing, too much or of another type."""
+    schemas, seen = document()["components"]["schemas"], set()
+    for route in _answers():
+        name = getattr(route.response_model, "__name__", "")
+        if name not in schemas:
+            continue
+        seen.add(name)
+        (example,) = schemas[name]["examples"]
+        model: TypeAdapter[Any] = TypeAdapter(route.response_model)
+        assert model.dump_python(model.validate_json(json.dumps(example)), mode="json", by_alias=True) == example, name
+    named = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for _, _, operation in OPERATIONS
+        for status, answer in operation["responses"].items()
+        for content in answer.get("content", {}).values()
+        if status[0] == "2" and "$ref" in content.get("schema", {})
+    }
+    assert seen == named
+    assert len(seen) > 40
+
+
+def test_words_of_examples_are_used() -> None:
+    members = {
+        (name, member)
+        for name, schema in document()["components"]["schemas"].items()
+        for member in schema.get("properties", ())
+    }
+    assert set(OF_ONE) <= members
+    assert set(MEMBERS) <= {member for _, member in members}
+    assert set(OF_CALLS) <= {operation["operationId"] for _, _, operation in OPERATIONS}

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from modelgrid.api.openapi_examples import OF_CALLS, example_of
 from modelgrid.api.openapi_words import FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS, headers
 
 TAGS: Mapping[str, str] = {
@@ -96,7 +97,19 @@ def _finished(document: dict[str, Any]) -> dict[str, Any]:
             for status, response in operation["responses"].items():
                 if found := headers(method, operation["operationId"], status):
                     response["headers"] = found
+                if status[0] == "2":
+                    _give_example(operation["operationId"], response, components["schemas"])
     return document
+
+
+def _give_example(operation_id: str, response: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Have an answer say what it looks like: at its schema, which others share, or itself where it has none."""
+    for kind, content in response.get("content", {}).items():
+        name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if name:
+            schemas[name].setdefault("examples", [example_of(name, schemas)])
+        elif operation_id in OF_CALLS and kind != STREAM:
+            content["example"] = OF_CALLS[operation_id]
 
 
 def _mend_other_types(responses: dict[str, Any]) -> None:
