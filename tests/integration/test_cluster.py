@@ -54,6 +54,14 @@ def test_a_model_is_placed_on_a_worker_runs_there_and_is_removed(cluster: Cluste
     assert of_it.headers["X-ModelGrid-Node"] == "worker-a"
     assert [line["message"] for line in of_it.json()["items"]][-len(lines) :] == [line["text"] for line in lines]
     assert "X-ModelGrid-Node" not in ask(control, "GET", "/logs?source=daemon").headers
+    speakers = call(control, "GET", "/logs/sources")["items"]
+    assert {"source": f"deployment:{deployment['id']}", "node": "worker-a"} in speakers
+    assert {item["node"] for item in speakers if item["source"] == "daemon"} == {"control-a", "worker-a", "worker-b"}
+    of_worker = ask(control, "GET", "/logs?node=worker-a&source=daemon&source=scheduler&source=deployment&limit=1000")
+    assert of_worker.headers["X-ModelGrid-Node"] == "worker-a"
+    assert {"daemon", f"deployment:{deployment['id']}"} <= {line["source"] for line in of_worker.json()["items"]}
+    assert "X-ModelGrid-Node" not in ask(control, "GET", "/logs?node=control-a&source=daemon").headers
+    assert ask(control, "GET", "/logs?node=nobody").status_code == 404
     call(control, "DELETE", f"/targets/{SMALL}")
     wait_until("it is gone", lambda: not control.deployments() and not worker.engine_pids(), said=cluster.words)
     history = call(control, "GET", "/history")["items"]

@@ -1,7 +1,7 @@
 """What only another node has is asked of that node: the log lines of an engine, its figures.
 
-An ASGI middleware behind authentication: a `GET` of such a resource of a deployment that is placed on a member is
-passed to that member's control process, which answers it as it would its own console."""
+An ASGI middleware behind authentication: a `GET` of such a resource of a deployment that is placed on a member, or of
+the log of a member, is passed to that member's control process, which answers it as it would its own console."""
 
 import re
 
@@ -17,6 +17,7 @@ from modelgrid.api.context import Services
 from modelgrid.api.errors import error_response
 from modelgrid.domain.cluster import Member
 from modelgrid.domain.errors import ModelGridError
+from modelgrid.domain.ids import NodeName
 
 _ELSEWHERE = re.compile(r"/v1/_ui/deployments/([^/]+)/(?:logs|metrics)")
 _LOGS = "/v1/_ui/logs"
@@ -55,6 +56,8 @@ class Elsewhere:
         control = self._services.control
         if control is None or scope["method"] != "GET":
             return None
+        if (node := _node_of(scope)) is not None:
+            return control.members.find(NodeName(node))
         named = _deployment_of(scope)
         if named is None:
             return None
@@ -94,6 +97,11 @@ class Elsewhere:
 
 
 _KEPT = ("content-type", "content-disposition")
+
+
+def _node_of(scope: Scope) -> str | None:
+    """Return the node whose log is asked for by its name."""
+    return QueryParams(scope["query_string"]).get("node") if scope["path"] == _LOGS else None
 
 
 def _deployment_of(scope: Scope) -> str | None:

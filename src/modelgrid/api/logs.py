@@ -10,8 +10,9 @@ from starlette.responses import StreamingResponse
 
 from modelgrid.api.context import Context
 from modelgrid.api.events import Cursor
+from modelgrid.domain.errors import NotFound
 from modelgrid.domain.event import Level
-from modelgrid.domain.log import LogRecord
+from modelgrid.domain.log import DAEMON, GATEWAY, SCHEDULER, LogRecord, deployment_source
 from modelgrid.domain.log_filter import LogFilter
 from modelgrid.services.logs.search import searcher
 from modelgrid.services.logs.store import LogStore
@@ -49,6 +50,16 @@ class LogRecordList(BaseModel):
     """False: a long search was broken off; go on from the cursor."""
 
 
+class LogSource(BaseModel):
+    source: str
+    node: str
+    """Whose log it is in: ask with both, `GET logs?source=…&node=…`."""
+
+
+class LogSourceList(BaseModel):
+    items: list[LogSource]
+
+
 def record_view(record: LogRecord) -> LogRecordView:
     return LogRecordView(
         seq=record.seq,
@@ -75,11 +86,15 @@ async def list_logs(
     before: Cursor | None = None,
     limit: Annotated[int, Query(ge=1, le=5000)] = 500,
     wait: Annotated[float, Query(ge=0, le=30, description="With `after`: seconds to wait for a record.")] = 0,
+    node: Annotated[str | None, Query(max_length=253, description="Whose log; default: of the node asked.")] = None,
     format: Literal["json", "ndjson"] = "json",
 ) -> LogRecordList | StreamingResponse:
     """Return log records, oldest first: the last `limit` that are wanted, or with `after` the first ones that follow.
 
+    Every node has a log of its own; a control plane asks the `node`, and the node of a single deployment as `source`.
     `format=ndjson` streams all that are wanted, one JSON object per line, with no limit."""
+    if node not in {None, services.node_name}:  # a member would have been asked
+        raise NotFound(f"There is no node {node!r}.", fix="GET nodes lists them.")
     wanted = LogFilter(
         sources=frozenset(source) if source else None,
         level=level,
@@ -110,6 +125,15 @@ async def list_logs(
         next_before=page.reached,
         complete=page.complete,
     )
+
+
+@router.get("/logs/sources")
+async def list_log_sources(services: Context) -> LogSourceList:
+    """Return who writes to the logs of the nodes: each node's own processes, and the engines that it runs."""
+    nodes = sorted(str(node.name) for node in services.nodes())
+    own = [(source, node) for node in nodes for source in (DAEMON, SCHEDULER, GATEWAY)]
+    engines = [(deployment_source(item.id), item.placement.node) for item in services.registry.all() if item.placement]
+    return LogSourceList(items=[LogSource(source=source, node=node) for source, node in (*own, *engines)])
 
 
 async def _export(logs: LogStore, wanted: LogFilter, after: int, before: int | None) -> AsyncIterator[bytes]:
