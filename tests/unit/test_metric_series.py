@@ -3,19 +3,28 @@
 import math
 import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from set_clock import SetClock
 
+from modelgrid.domain.gpu import Gpu, GpuInventory, GpuVendor
+from modelgrid.domain.ids import GpuId, NodeName
 from modelgrid.domain.metric import METRIC
+from modelgrid.domain.node import Node
 from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, GatewayReport, Series
 from modelgrid.services.metrics import series as series_module
 from modelgrid.services.metrics.engine import EngineFigures, Histogram, Reading, parse
 from modelgrid.services.metrics.lane import Lane
 from modelgrid.services.metrics.ring import COARSE_SECONDS, FINE_SECONDS, Ring
+from modelgrid.services.metrics.scraper import Scraper
 from modelgrid.services.metrics.series import SeriesStore, times_for
+from modelgrid.services.metrics.service import MetricsService
 from modelgrid.services.metrics.traffic import FLEET, Traffic
+from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.simulator.metrics import EngineMetrics
 from modelgrid.simulator.settings import parse_settings
 
@@ -180,6 +189,23 @@ def test_steps(since: float, step: int | None, expected: int) -> None:
     assert all(time % expected == 0 for time in times)
     assert times[0] <= since
     assert len(times) <= 602
+
+
+def test_a_second_that_the_sampler_missed_is_no_gap_and_one_that_nobody_measured_is() -> None:
+    clock, gpu = SetClock(float(T)), Gpu(
+        id=GpuId("nvidia-0"), vendor=GpuVendor.NVIDIA, index=0, uuid="GPU-1", name="H100",
+        vram_total_bytes=80, vram_used_bytes=8, vram_free_bytes=72, temperature_celsius=50.0,
+    )  # fmt: skip
+    nodes = [Node(name=NodeName("a"), inventory=GpuInventory(taken_at=T, gpus=(gpu,)))]
+    nobody = cast("Scraper", SimpleNamespace(figures={}))
+    registry = cast("DeploymentRegistry", SimpleNamespace(all=tuple))
+    metrics = MetricsService(registry, lambda: nodes, nobody, clock)
+    for second in (0, 1, 3, 4, 14):
+        clock.at = T + second + 0.02
+        metrics.sample()
+    (kept,) = metrics.series.find("gpu_temperature_celsius", {}, range(T, T + 15))
+    assert kept.values == (50.0,) * 5 + (None,) * 9 + (50.0,), "late by ten seconds is too late"
+    assert metrics.series.find("gpu_power_watts", {}, range(T, T + 5)) == []
 
 
 def report(requests: int, buckets: dict[int, int], **more: object) -> GatewayReport:

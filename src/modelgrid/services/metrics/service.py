@@ -20,6 +20,8 @@ FLOWS_FRESH_SECONDS = 1.0
 """Reports come once a second: what was computed of them holds as long."""
 TOLD_EVERY_SECONDS = 600
 CLOCK_WENT_BACK_SECONDS = 5
+LATE_SECONDS = 5
+"""A sample that is so late stands for the seconds before it, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +107,12 @@ class MetricsService:
         second = int(self._clock.now())
         if second < self._second - CLOCK_WENT_BACK_SECONDS:
             self.series = SeriesStore()  # the clock was set back: there is no honest order with what was before
+        # A second that was missed because this process was busy is no gap: nobody was silent.
+        begin = self._second + 1 if second - self._second <= LATE_SECONDS else second
         self._second = second
         for name, labels, value in self._present():
-            self.series.put(name, labels, second, value)
+            for at in range(begin, second + 1):
+                self.series.put(name, labels, at, value)
         if second % TOLD_EVERY_SECONDS == 0:
             self.series.forget_old(second)
         for listener in self._listeners:
