@@ -274,6 +274,11 @@ class Daemon:
         """The first user's one-time password."""
         return (self._folder / "state" / "initial-password").read_text().strip()
 
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self._folder / "state"
+
     def client(self) -> ModelGridClient:
         return local_client(self._folder / "state")
 
