@@ -1,9 +1,9 @@
 """What a client of the gateway notices of logins to the console.
 
 50 people log in at once, again and again, each from an address of its own (127.0.0.2 and up), so that no throttle
-spares the work: every login costs a hash, a session in the store and an entry in the audit log. They do it in turns with
-quiet, and with as many logins of a user whose hash is worth next to nothing: what is between those two is answering,
-what is between the latter and the real ones is hashing.
+spares the work: every login costs a hash, a session in the store and an entry in the audit log. They do it in turns
+with quiet, and with as many logins of a user whose hash is worth next to nothing: what is between those two is
+answering, what is between the latter and the real ones is hashing.
 
 The clients that measure, and those that log in, are processes of their own (`python -m benchmarks.logins clients|people
 PORT …`); in reality they are on other machines.
@@ -28,7 +28,7 @@ from modelgrid.domain.access import User
 PEOPLE = 50
 PACE_SECONDS = 2.5
 """From one login of a person to the next."""
-ROUNDS = 5
+ROUNDS = 4
 STREAMS = 8
 """At a time, each of `TOKENS` tokens."""
 TOKENS = 32
