@@ -15,6 +15,7 @@ from modelgrid.domain.errors import StorageFull
 from modelgrid.domain.ids import DeploymentId, ModelId
 from modelgrid.domain.routing import GatewayReport, ReplicaOutcome
 from modelgrid.domain.target import Origin, RuntimeKind
+from modelgrid.services import gateways
 from modelgrid.services.events import Notifier
 from modelgrid.services.gateways import REPORT_FRESH_SECONDS, WANTED_FRESH_SECONDS, GatewayService, Neighbourhood
 
@@ -180,3 +181,18 @@ async def test_a_full_disk_does_not_end_the_loop(rig: Rig) -> None:
     assert not loop.done()
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_tables_are_repeated_however_often_gateways_report(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that hears nothing for long says that control is gone, and its verdict is unknown."""
+    monkeypatch.setattr(gateways, "REPEAT_SECONDS", 0.1)
+    tables: list[int] = []
+    rig.service.on_table.append(lambda table: tables.append(table.generation))
+    loop = asyncio.create_task(rig.service.run())
+    async with asyncio.timeout(5):
+        while len(tables) < 3:
+            rig.hear(1, 0)
+            await asyncio.sleep(0.01)
+    loop.cancel()
+    await asyncio.gather(loop, return_exceptions=True)
+    assert tables == [2, 3, 4]

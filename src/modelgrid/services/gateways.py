@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from modelgrid.services.pace import pause_after
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
 
+REPEAT_SECONDS = 10.0
+"""A table is sent so often although nothing changed: gateways take control for gone that says nothing."""
 REPORT_FRESH_SECONDS = 3.0
 WANTED_FRESH_SECONDS = 30.0
 """A request older than this does not bring its model up any more: its client has gone, and the model may have been
@@ -126,26 +129,29 @@ class GatewayService:
 
     async def run(self) -> None:
         """Publish on change and every 10 s, and act on reports, until cancelled."""
+        await asyncio.gather(self._keep_published(), self._keep_acting())
+
+    async def _keep_published(self) -> None:
         while True:
-            changed = asyncio.create_task(self._changed.wait())
-            reported = asyncio.create_task(self._reported.wait())
-            done, waiting = await asyncio.wait({changed, reported}, timeout=10.0, return_when=asyncio.FIRST_COMPLETED)
-            for task in waiting:
-                task.cancel()
-            if changed in done or not done:
-                self._changed.clear()
-                began = self._clock.monotonic()
-                self._publish()
-                await self._clock.sleep(pause_after(self._clock.monotonic() - began, LONGEST_PAUSE_SECONDS))
-            if reported in done:
-                self._reported.clear()
-                try:
-                    await self._act_on_reports()
-                    self._trouble = ""
-                except ModelGridError as error:  # the next report, a second later, says it all again
-                    if self._trouble != error.message:
-                        log.warning("reports of gateways not taken over", error=str(error))
-                    self._trouble = error.message
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPEAT_SECONDS):
+                    await self._changed.wait()
+            self._changed.clear()
+            began = self._clock.monotonic()
+            self._publish()
+            await self._clock.sleep(pause_after(self._clock.monotonic() - began, LONGEST_PAUSE_SECONDS))
+
+    async def _keep_acting(self) -> None:
+        while True:
+            await self._reported.wait()
+            self._reported.clear()
+            try:
+                await self._act_on_reports()
+                self._trouble = ""
+            except ModelGridError as error:  # the next report, a second later, says it all again
+                if self._trouble != error.message:
+                    log.warning("reports of gateways not taken over", error=str(error))
+                self._trouble = error.message
 
     async def close(self) -> None:
         if self._metrics_due is not None:
