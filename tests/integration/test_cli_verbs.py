@@ -159,6 +159,10 @@ def test_logs_of_everything(place, capsys, deployed):
     assert "Nothing was said that is like that" in place.here(capsys, "logs", "--grep", "no such words").err
     assert place.here(capsys, "logs", deployed, "--level", "error").out == ""
     assert place.here(capsys, "logs", deployed, "--source", "daemon").code == 2
+    assert place.here(capsys, "logs", deployed, "--node", "here").code == 2
+    own = place.here(capsys, "status", "--json").json["node"]
+    assert place.here(capsys, "logs", "--node", own, "--json").json["items"]
+    assert place.here(capsys, "logs", "--node", "nobody").code == 1
 
 
 def test_what_does_not_fit_ends_the_wait_with_numbers_per_gpu(place, capsys):

@@ -69,6 +69,10 @@ def logs(
         list[str] | None,
         typer.Option(help="daemon, scheduler, gateway, deployment or deployment:ID; repeatable.", show_default=False),
     ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(help="Whose log; default: of the node asked.", autocompletion=complete.nodes, show_default=False),
+    ] = None,
     level: Annotated[LogLevel | None, typer.Option(help="The least severe level.", show_default=False)] = None,
     grep: Annotated[str | None, typer.Option(help="Only lines that match this regular expression (RE2).")] = None,
     since: Annotated[
@@ -86,11 +90,12 @@ def logs(
     wanted: dict[str, Any] = {"level": level.value if level else None, "grep": grep, "since": moment(since)}
     with session_of(context).client() as client:
         if deployment is None:
-            log_of_everything(client, {**wanted, "source": source}, tail, follow=follow, as_json=as_json)
+            log_of_everything(client, {**wanted, "source": source, "node": node}, tail, follow=follow, as_json=as_json)
             return
-        if source:
+        if source or node:
             raise InvalidInput(
-                "A deployment's output has one source.", fix="Leave out either the deployment or --source."
+                "A deployment's output has one source.",
+                fix="Leave out either the deployment, or --source and --node.",
             )
         name = deployment
         page = client.deployment_logs(name, tail=tail, **wanted)
