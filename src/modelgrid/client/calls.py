@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Level,
         LogPage,
         LogRecordList,
+        LogSourceList,
         LoginBody,
         MetricNames,
         NewApiKey,
@@ -335,11 +336,13 @@ class Calls(Transport):
         before: int | None = None,
         limit: int | None = None,
         wait: float | None = None,
+        node: str | None = None,
     ) -> LogRecordList:
         """Return log records, oldest first: the last `limit` that are wanted, or with `after` the first ones that
         follow.
 
-        `format=ndjson` streams all that are wanted, one JSON object per line, with no limit.
+        Every node has a log of its own; a control plane asks the `node`, and the node of a single deployment as
+        `source`. `format=ndjson` streams all that are wanted, one JSON object per line, with no limit.
         """
         answer: LogRecordList = self._json(
             "GET",
@@ -354,8 +357,14 @@ class Calls(Transport):
                 "before": before,
                 "limit": limit,
                 "wait": wait,
+                "node": node,
             },
         )
+        return answer
+
+    def list_log_sources(self) -> LogSourceList:
+        """Return who writes to the logs of the nodes: each node's own processes, and the engines that it runs."""
+        answer: LogSourceList = self._json("GET", "/logs/sources")
         return answer
 
     def metrics_series(

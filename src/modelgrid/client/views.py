@@ -627,6 +627,15 @@ class LogRecordView(TypedDict):
     fields: dict[str, Any]
 
 
+class LogSource(TypedDict):
+    source: str
+    node: str
+
+
+class LogSourceList(TypedDict):
+    items: list[LogSource]
+
+
 class LoginBody(TypedDict):
     user: str
     password: str
