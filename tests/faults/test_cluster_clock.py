@@ -61,7 +61,7 @@ def test_a_worker_whose_clock_is_an_hour_off(
     clock.shift(0)
     start = time.monotonic()
     control.wait_for({"running": 2}, target=SMALL)
-    print(f"running {time.monotonic() - start:.1f} s after the clock was set")
+    print(f"R22: running {time.monotonic() - start:.1f} s after the clock was set")
     assert worker.engine_pids()[running["id"]] == engines[running["id"]]
     kinds = [item["kind"] for item in call(control, "GET", "/timeline?subject=node&limit=200")["items"]]
     assert "node_lost" not in kinds

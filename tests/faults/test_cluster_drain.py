@@ -104,7 +104,7 @@ def test_streams_outlive_the_drain_of_their_node(cluster: NetworkedCluster) -> N
         assert not watch.overcommitted
     broken = [stream for stream in streams if not stream.whole]
     print(
-        f"\n{STREAMS} streams of {TOKENS} tokens: {len(broken)} broken; replacement ready after {ready:.1f} s, with"
+        f"\nR13: {STREAMS} streams of {TOKENS} tokens: {len(broken)} broken; another ready after {ready:.1f} s, with"
         f" {living} streams still running; old engine gone after {ended:.1f} s; new requests to it:"
         f" {len(newer) - served} of {len(newer)}"
     )

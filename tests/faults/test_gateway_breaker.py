@@ -46,7 +46,9 @@ async def test_five_errors_in_a_row_eject_for_n_times_the_time_and_a_probe_bring
                 assert (await grid.chat()).status == 200
             assert len(bad.seen) >= before + 5
             assert not await ejected(grid, "bad")
-            print(f"ejected after 5 errors in a row; probed after {', '.join(f'{s:.1f} s' for s in back)} (1 s × n)")
+            print(
+                f"R17: ejected after 5 errors in a row; probed after {', '.join(f'{s:.1f} s' for s in back)} (1 s × n)"
+            )
             assert all(seconds >= at - 0.3 for seconds, at in zip(back, (1, 2, 3), strict=True))
             await grid.idle()
 

@@ -63,7 +63,7 @@ async def test_a_client_that_leaves_aborts_the_replica_at_once(tmp_path: Path, h
             client.reset() if how == "reset" else await client.close()
         await until(lambda: holding.aborted == 1, "replica aborted")
         took = time.perf_counter() - left
-        print(f"client gone ({how}): replica aborted after {took * 1000:.1f} ms")
+        print(f"R19: client gone ({how}): replica aborted after {took * 1000:.1f} ms")
         assert took < 1.0
         await grid.idle()
         figures = await grid.metrics()
@@ -94,7 +94,7 @@ async def test_500_cancels_leave_nothing_behind(tmp_path: Path) -> None:
             left = time.perf_counter()
             await until(lambda: holding.active == 0, "every request at the replica aborted")
             worst = max(worst, time.perf_counter() - left)
-        print(f"500 cancels: replica free again within {worst * 1000:.0f} ms, in flight 0")
+        print(f"R19: 500 cancels: replica free again within {worst * 1000:.0f} ms, in flight 0")
         assert worst < 1.0
         await grid.idle()
         assert (await grid.metrics())["modelgrid_client_connections"] == 1
@@ -141,7 +141,9 @@ async def test_sigterm_with_200_streams_lets_them_finish(tmp_path: Path) -> None
             assert b"error" not in rest
         await close_all(streams)
         assert await asyncio.wait_for(grid.process.wait(), PATIENCE) == 0
-        print(f"SIGTERM with 200 streams: all complete, exit 0 {time.perf_counter() - started:.2f} s after the last")
+        print(
+            f"R14: SIGTERM with 200 streams: all complete, exit 0 {time.perf_counter() - started:.2f} s after the last"
+        )
 
 
 async def test_sigterm_ends_what_does_not_finish_with_an_error(tmp_path: Path) -> None:
@@ -164,7 +166,7 @@ async def test_sigterm_ends_what_does_not_finish_with_an_error(tmp_path: Path) -
             assert b"[DONE]" not in rest
             assert await asyncio.wait_for(grid.process.wait(), PATIENCE) == 0
             took = time.perf_counter() - started
-            print(f"SIGTERM with drain of 1 s: exit 0 after {took:.2f} s")
+            print(f"R14: SIGTERM with drain of 1 s: exit 0 after {took:.2f} s")
             assert took <= 1 + 2
         await until(lambda: holding.aborted == 2, "the replica was told")
 

@@ -61,7 +61,7 @@ async def test_ten_thousand_requests_leave_no_file_and_no_task_behind(tmp_path: 
         more_files, more_tasks, more_memory = (after - before for after, before in zip(
             await left(), (files, tasks, memory), strict=True
         ))  # fmt: skip
-        print(f"{dict(outcome)}: files {more_files:+.0f}, tasks {more_tasks:+.0f}, {more_memory / 1024:+.0f} KiB")
+        print(f"R23: {dict(outcome)}: files {more_files:+.0f}, tasks {more_tasks:+.0f}, {more_memory / 1024:+.0f} KiB")
         assert set(outcome) == {"200", "given up"}
         assert sum(outcome.values()) == REQUESTS
         assert more_files <= 2

@@ -1,7 +1,8 @@
 """More load than there is room for (rows R18 and R20): readers that do not keep up, and ten times the requests.
 
-The figures are printed; what is asserted does not depend on how fast the machine is. `MODELGRID_NIGHTLY=1` keeps the
-slow reader slow for a minute.
+The figures are printed; what is asserted does not depend on how fast the machine is: the time that admitted requests
+take under ten times the load is compared with theirs without, in turns, and the best turn counts.
+`MODELGRID_NIGHTLY=1` keeps the slow reader slow for a minute.
 """
 
 import asyncio
@@ -92,8 +93,11 @@ async def test_a_reader_of_1_kb_a_second_of_100_mb_pauses_the_replica(tmp_path: 
         await grid.idle()
 
 
-PLACES, SERVICE_SECONDS = 8, 0.1
+PLACES, SERVICE_SECONDS = 8, 0.4
 OVERLOAD = 10
+LONGER = 1.5
+"""How much longer admitted requests may take under overload: those in line wait for a place."""
+TURNS = 4
 
 
 @dataclass
@@ -154,19 +158,24 @@ async def test_ten_times_the_load_is_refused_at_once_and_leaves_the_rest_alone(t
         Upstream(works) as upstream,
         gateway(tmp_path, upstream.replica(places=PLACES), queue_limit=PLACES // 4) as grid,
     ):
-        usual = await load(grid, PLACES, seconds)
-        over = await load(grid, OVERLOAD * PLACES, seconds)
-        print(
-            f"R20: admitted p50 {p50(usual.admitted):.0f}, p99 {p99(usual.admitted):.0f} ms at 1×; "
-            f"{p50(over.admitted):.0f}, {p99(over.admitted):.0f} ms at {OVERLOAD}× "
-            f"({p99(over.admitted) / p99(usual.admitted):.2f}×); {len(over.refused)} refused in "
-            f"{p50(over.refused):.1f}, {p99(over.refused):.1f} ms; {len(over.admitted)} admitted, "
-            f"{len(usual.admitted)} at 1×"
-        )
-        assert usual.refused == []
-        assert most <= PLACES + PLACES // 8, "a replica never holds more than it can work on"
-        assert len(over.refused) > len(over.admitted)
-        assert len(over.admitted) >= len(usual.admitted) / 2, (
-            "who is refused does not keep the others from being served"
-        )
+        for _ in range(TURNS):
+            usual = await load(grid, PLACES, seconds)
+            over = await load(grid, OVERLOAD * PLACES, seconds)
+            longer = p99(over.admitted) / p99(usual.admitted)
+            print(
+                f"R20: admitted p50 {p50(usual.admitted):.0f}, p99 {p99(usual.admitted):.0f} ms at 1×; "
+                f"{p50(over.admitted):.0f}, {p99(over.admitted):.0f} ms at {OVERLOAD}× ({longer:.2f}×); "
+                f"{len(over.refused)} refused in {p50(over.refused):.1f}, {p99(over.refused):.1f} ms; "
+                f"{len(over.admitted)} admitted, {len(usual.admitted)} at 1×"
+            )
+            assert usual.refused == []
+            assert most <= PLACES + PLACES // 8, "a replica never holds more than it can work on"
+            assert len(over.refused) > len(over.admitted)
+            assert len(over.admitted) >= len(usual.admitted) / 2, (
+                "who is refused does not keep the others from being served"
+            )
+            assert p50(over.refused) < SERVICE_SECONDS * 1000, "a refusal waits for no place"
+            if longer <= LONGER:
+                break
+        assert longer <= LONGER
         await grid.idle()

@@ -43,7 +43,7 @@ async def test_a_body_of_a_gigabyte_is_refused_before_it_is_sent_and_while_it_is
             await client.send(f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode())
             sent = await send_until_answered(client, piece, 1024)
         grown = grid.rss() - before
-        print(f"413 after {sent / MIB:.0f} MiB of 1024; the gateway grew by {grown / MIB:.1f} MiB")
+        print(f"S22: 413 after {sent / MIB:.0f} MiB of 1024; the gateway grew by {grown / MIB:.1f} MiB")
         assert sent <= 32 * MIB, "the limit, and what the kernel holds"
         assert grown <= 20 * MIB
         assert (await grid.chat()).status == 200
@@ -58,7 +58,7 @@ async def test_deep_json_and_huge_numbers_are_an_answer_and_no_more(tmp_path: Pa
         assert answer.status in {200, 400}, "passed on as it is, or refused: never followed down"
         huge = b'{"model":"m","n":1' + b"0" * 4000 + b',"max_tokens":9' + b"9" * 4000 + b"}"
         assert (await grid.ask("POST", CHAT, huge)).status in {200, 400}
-        print(f"{time.monotonic() - started:.2f} s, the gateway grew by {(grid.rss() - before) / MIB:.1f} MiB")
+        print(f"S22: {time.monotonic() - started:.2f} s, the gateway grew by {(grid.rss() - before) / MIB:.1f} MiB")
         assert grid.rss() - before <= 20 * MIB
         assert (await grid.chat()).status == 200
 
@@ -76,7 +76,7 @@ async def test_bodies_that_arrive_slowly_take_no_more_than_their_bound_together(
         await asyncio.gather(*(client.send(head + b" " * 2 * MIB) for client in clients), return_exceptions=True)
         refused = [client for client, answer in zip(clients, await heads(clients), strict=True) if answer == 503]
         grown = grid.rss() - before
-        print(f"{len(refused)} of 64 refused, the gateway grew by {grown / MIB:.1f} MiB")
+        print(f"S22: {len(refused)} of 64 refused, the gateway grew by {grown / MIB:.1f} MiB")
         assert len(refused) == 64 - 8, "whole bodies are counted, so that those let in can be sent to their end"
         assert grown <= (32 + 20) * MIB
         rest = [client for client in clients if client not in refused]

@@ -48,7 +48,7 @@ async def test_a_replica_that_refuses_connections_costs_nothing(tmp_path: Path) 
             started = time.perf_counter()
             assert (await grid.chat()).status == 200
             worst = max(worst, time.perf_counter() - started)
-        print(f"connect refused: 20 of 20 answered, the slowest in {worst * 1000:.1f} ms")
+        print(f"R16: connect refused: 20 of 20 answered, the slowest in {worst * 1000:.1f} ms")
         assert worst < 1.0
         assert len(well.seen) == 20
         figures = await grid.metrics()
@@ -165,7 +165,9 @@ async def test_an_accepted_request_is_never_sent_again(tmp_path: Path, reset: bo
             message = answer.json()["error"]["message"]
             assert "'one'" in message or "'two'" in message
             assert "accepted the request" in message
-            assert len(upstream.seen) + len(other.seen) == before + 1
+            times = len(upstream.seen) + len(other.seen) - before
+            print(f"R16: a replica dies before the first byte of its answer: 502, sent {times} time")
+            assert times == 1
             await grid.idle()
 
 
@@ -197,6 +199,7 @@ async def test_a_replica_that_dies_in_a_stream_ends_it_with_an_error(tmp_path: P
             assert (error["response"]["id"], error["response"]["status"]) == ("resp_1", "failed")
         else:
             assert (name, error["error"]["code"]) == ("", "replica_failed")
+        print(f"R16: {path}: dies in a stream: {len(events) - 1} event, the error, sent {len(upstream.seen)} time")
         assert len(upstream.seen) == 1
         await grid.idle()
 

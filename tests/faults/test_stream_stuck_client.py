@@ -44,7 +44,7 @@ async def test_one_stuck_console_of_200_delays_nobody(
             await asyncio.sleep(EVENT_SECONDS)
         longest = max(await asyncio.gather(*reading))
         with capsys.disabled():
-            print(f"\n{CLIENTS} streams, one stuck: the others at most {longest * 1000:.0f} ms behind")
+            print(f"\nR24: {CLIENTS} streams, one stuck: the others at most {longest * 1000:.0f} ms behind")
         assert longest <= 1.0
         async with asyncio.timeout(20):
             while hub.streams == CLIENTS:  # noqa: ASYNC110

@@ -90,6 +90,7 @@ async def test_headers_towards_the_replica(tmp_path: Path) -> None:
         (seen,) = upstream.seen
         dropped = ("Authorization", "Cookie", "X-Hop", "Keep-Alive", "TE", "Connection", "X-Forwarded-For")
         assert [name for name in dropped if seen.header(name) is not None] == []
+        print(f"S21: {len(dropped)} headers dropped before the replica, X-Request-Id made anew")
         assert seen.header("traceparent") == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         assert seen.header("x-custom") == "kept"
         assert seen.header("host") == f"127.0.0.1:{upstream.port}"

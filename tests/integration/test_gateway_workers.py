@@ -133,7 +133,7 @@ async def test_a_revoked_key_is_refused_by_all_within_a_second(tmp_path: Path) -
                 if (await client.ask("POST", CHAT, {"model": "m"}, key=revoked)).status == 401:
                     accepted.discard(client)
         took = time.monotonic() - started
-        print(f"refused on all connections after {took * 1000:.0f} ms")
+        print(f"S14: a revoked key is refused on all connections after {took * 1000:.0f} ms")
         assert took < 1.0
         await closed(clients)
 

@@ -141,6 +141,7 @@ async def test_nothing_but_health_is_open(tmp_path: Path) -> None:
         both = [("x-api-key", "mg-other")]
         assert (await grid.ask("GET", "/v1/models", headers=both)).status == 401, "two that differ"
         assert upstream.seen == []
+        print(f"S5: {len(PATHS)} paths, 6 methods each: 401 without a key and with 5 wrong ones; 0 reached a replica")
 
 
 async def test_forwarded_headers_open_nothing(tmp_path: Path) -> None:
@@ -151,6 +152,7 @@ async def test_forwarded_headers_open_nothing(tmp_path: Path) -> None:
         assert (await grid.chat(headers=FORWARDED)).status == 200
         passed = {name.lower() for name, _ in upstream.seen[0].headers}
         assert passed.isdisjoint({"x-forwarded-for", "x-real-ip", "forwarded", "x-forwarded-host"})
+        print(f"S4: {len(FORWARDED)} headers of proxies: 401 with each; 0 passed on")
 
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
@@ -181,6 +183,7 @@ async def test_behind_a_reverse_proxy_it_is_the_same_401(tmp_path: Path) -> None
                 proxied = await through.chat(key=key, headers=FORWARDED[:1])
                 assert (proxied.status, proxied.code) == (direct.status, direct.code) == (401, "invalid_api_key")
             assert (await through.chat()).status == 200
+            print("S4: behind haproxy, with X-Forwarded-For: 127.0.0.1: 401 without a key and with a wrong one")
         finally:
             proxy.terminate()
             await proxy.wait()
