@@ -13,16 +13,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import console_api, measure
+from benchmarks import console_api, measure, workers
 from benchmarks.load import Wrk
-from benchmarks.machine import OUT, Tree, Unavailable, cores, debian, facts, free_port, say
-from benchmarks.modelgrid import DOES, NAME, ModelGrid
+from benchmarks.machine import OUT, Tree, Unavailable, cores, debian, facts, free_port, say, two_cores
+from benchmarks.modelgrid import DOES, NAME, ModelGrid, version
 from benchmarks.modelgrid import secret as modelgrid_key
 from benchmarks.peers import PEERS, Peer, Place, Running
 from benchmarks.profile import profile
 from benchmarks.table import Row, document, markdown
 from benchmarks.upstream import Upstream
-from modelgrid import __version__
 
 KEY = "sk-bench-0123456789abcdefghijklmnop"
 FULL_ROUNDS = 3
@@ -63,7 +62,9 @@ class Bench:
         wanted = chosen.peers.split(",")
         self._peers = [peer for peer in PEERS if peer.name in wanted]
         self.direct = Row("direct to the upstream", "")
-        self.rows = [Row(peer.name, peer.does) for peer in self._peers] + [Row(NAME, DOES, version=__version__)]
+        self.workers: list[workers.Turn] = []
+        self.workers_cores = two_cores()
+        self.rows = [Row(peer.name, peer.does) for peer in self._peers] + [Row(NAME, DOES, version=version())]
 
     async def run(self) -> None:
         os.sched_setaffinity(0, {self._load_core})
@@ -77,6 +78,7 @@ class Bench:
             await measure.wait_until_serving(ports[0], KEY, lambda: False, 20)
             for number in range(self._rounds):
                 await self._round(number)
+                await self._two_workers()
         finally:
             await upstream.stop()
 
@@ -104,6 +106,13 @@ class Bench:
                 row.wrong["run"] = str(error)
                 row.rounds.append({})
                 say(f"{row.name} failed: {error}")
+
+    async def _two_workers(self) -> None:
+        place = Place(self._folder, self._gateway_core, free_port(), self._ports, KEY)
+        try:
+            self.workers.append(await workers.turn(self._wrk, place, min(self._seconds, 3.0), self.workers_cores))
+        except (RuntimeError, OSError) as error:
+            self.rows[-1].wrong["two workers"] = str(error)
 
     async def _one_peer(self, peer: Peer, row: Row) -> None:
         place = Place(self._folder, self._gateway_core, free_port(), self._ports, KEY)
@@ -183,6 +192,8 @@ def _gateways(chosen: argparse.Namespace) -> int:
             say(f"not possible here: {reason}")
             return 1
     text = markdown(bench.rows, bench.direct)
+    if bench.workers:
+        text += workers.text(bench.workers, bench.workers_cores) + "\n"
     about = "\n".join(f"- {name}: {value}" for name, value in known.items())
     (chosen.out / "bench.md").write_text(f"{about}\n\n{text}")
     (chosen.out / "bench.json").write_text(json.dumps(document(bench.rows, bench.direct, known), indent=2) + "\n")

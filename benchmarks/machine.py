@@ -37,6 +37,12 @@ def cores() -> tuple[int, int]:
     return usable[0], usable[1]
 
 
+def two_cores() -> tuple[int, int]:
+    """Return cores for two gateway processes: the first and the third of four or more, otherwise the first twice."""
+    usable = sorted(os.sched_getaffinity(0))
+    return (usable[0], usable[2]) if len(usable) >= 4 else (usable[0], usable[0])
+
+
 def pinned(core: int, argv: Sequence[str]) -> list[str]:
     """Return `argv` to be run on `core` alone."""
     return ["taskset", "-c", str(core), *argv]

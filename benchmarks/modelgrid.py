@@ -9,7 +9,9 @@ import sys
 
 from benchmarks.machine import pinned
 from benchmarks.peers import Place
+from modelgrid import __version__
 from modelgrid.domain.routing import KeyGrant, ModelRoute, ModelState, Replica, RoutingTable
+from modelgrid.gateway import compiled
 from modelgrid.gateway.link import ControlLink
 from modelgrid.services.api_keys import make_secret
 
@@ -17,6 +19,12 @@ NAME = "modelgrid"
 DOES = "key, limits, model and prefix routing, usage, metrics"
 PLENTY = 1_000_000_000
 """A limit that is checked and never reached."""
+
+
+def version() -> str:
+    """Return ModelGrid's version, and in which form its gateway runs."""
+    form = "interpreted" if os.environ.get(compiled.PURE) or not compiled.place().is_dir() else "compiled"
+    return f"{__version__}, {form}"
 
 
 def secret() -> str:
@@ -43,44 +51,55 @@ def table(place: Place) -> RoutingTable:
 
 
 class ModelGrid:
-    """The process. `stop` ends it."""
+    """Its processes, one for each of `cores` (default: one on the place's core). `stop` ends them."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, cores: tuple[int, ...] = ()) -> None:
         self._place = place
+        self._cores = cores or (place.core,)
         self._folder = place.folder / NAME
         self._link = ControlLink(self._folder / "control.sock", lambda _: None)
         self._board = os.memfd_create("board")
-        self._process: asyncio.subprocess.Process | None = None
+        self._processes: list[asyncio.subprocess.Process] = []
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        return self.pids[0]
 
     @property
     def ended(self) -> bool:
-        return self._process is None or self._process.returncode is not None
+        return not self._processes or any(process.returncode is not None for process in self._processes)
 
     async def start(self) -> None:
         self._folder.mkdir(exist_ok=True)
         await self._link.start()
         self._link.publish(table(self._place))
-        with socket.create_server(("127.0.0.1", self._place.port), backlog=4096) as listening:
+        for index, core in enumerate(self._cores):
+            await self._start(index, core)
+
+    async def _start(self, index: int, core: int) -> None:
+        several = len(self._cores) > 1
+        with socket.create_server(("127.0.0.1", self._place.port), backlog=4096, reuse_port=several) as listening:
             argv = [
-                sys.executable, "-m", "modelgrid.gateway", "--index", "0", "--fd", str(listening.fileno()),
-                "--link", str(self._folder / "control.sock"), "--cache", str(self._folder / "routing.msgpack"),
-                "--board", str(self._board),
+                sys.executable, "-m", "modelgrid.gateway", "--index", str(index), "--fd", str(listening.fileno()),
+                "--link", str(self._folder / "control.sock"), "--cache", str(self._folder / f"routing-{index}.msgpack"),
+                "--board", str(self._board), "--workers", str(len(self._cores)),
             ]  # fmt: skip
-            with (self._folder / "gateway.log").open("wb") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    *pinned(self._place.core, argv),
+            with (self._folder / f"gateway-{index}.log").open("wb") as log:
+                process = await asyncio.create_subprocess_exec(
+                    *pinned(core, argv),
                     stdout=log, stderr=log, pass_fds=[listening.fileno(), self._board],
                     cwd=self._folder, env=os.environ,
                 )  # fmt: skip
+        self._processes.append(process)
 
     async def stop(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            await self._process.wait()
+        for process in self._processes:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
         await self._link.close()
         os.close(self._board)

@@ -4,6 +4,7 @@ from benchmarks.profile import summary
 from benchmarks.table import BASE, Row, document, markdown
 from benchmarks.verdicts import Figure
 from benchmarks.verdicts import markdown as verdicts
+from benchmarks.workers import Turn, text
 
 
 def _rows() -> tuple[Row, Row, Row]:
@@ -47,3 +48,9 @@ def test_a_figure_is_held_to_its_bound() -> None:
     assert [Figure("x", value, "per s", least=10).kept for value in (9.9, 10, 10.1)] == [False, True, True]
     assert Figure("x", 1, "ms").kept is None
     assert "| x | 1,234 | ms | ≤ 1,000 | missed |" in verdicts([Figure("x", 1_234.4, "ms", most=1_000)])
+
+
+def test_two_workers_are_compared_within_a_turn() -> None:
+    turns = [Turn(100.0, 190.0, 10.0, 11.0), Turn(10.0, 18.0, 20.0, 20.0)]
+    assert "×1.85 the requests of one, at ×1.05 the CPU time" in text(turns, (0, 2))
+    assert "two free cores would give up to ×1.90" in text(turns, (0, 0))
