@@ -18,8 +18,9 @@ from modelgrid.gateway.core import Core
 from modelgrid.gateway.limits import estimate
 from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.request import Request
-from modelgrid.gateway.scan import BadBody, fields_of, is_usage_event, usage_of
+from modelgrid.gateway.scan import BadBody, fields_of
 from modelgrid.gateway.splice import ask_for_usage
+from modelgrid.gateway.usage import is_usage_event, usage_of
 
 SECRET = make_secret(7)
 GRANT = KeyGrant(id="k", label="l", digest=hashlib.sha256(SECRET.encode()).hexdigest())

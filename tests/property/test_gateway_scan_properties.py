@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelgrid.gateway.errors import ApiForm, Refusal, final_event
-from modelgrid.gateway.scan import BadBody, model_of, usage_of
+from modelgrid.gateway.scan import BadBody, model_of
+from modelgrid.gateway.usage import usage_of
 
 JSON = b"application/json"
 values = st.recursive(

@@ -15,6 +15,8 @@ IN_ORDER = {
     "data[stop:end]",
     "data[start:stop]",
     "data[at:stop]",
+    "tail[start:stop]",
+    "chunk[begin:-2]",
     "self._whole[record + _COLUMNS:record + self._stride]",
 }
 """They never end before they begin. Compiled, such a slice of bytes raises SystemError instead of being empty."""
@@ -60,6 +62,7 @@ def test_a_library_that_does_not_load_is_left_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(compiled, "FOLDER", tmp_path)
+    monkeypatch.delenv(compiled.PURE, raising=False)
     path = list(sys.path)
     compiled.place().mkdir()
     (compiled.place() / f"broken__mypyc{EXTENSION_SUFFIXES[0]}").write_bytes(b"of another machine")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelgrid.gateway.scan import BadBody, model_of, usage_of
+from modelgrid.gateway.scan import BadBody, model_of
+from modelgrid.gateway.usage import usage_of
 
 JSON = b"application/json"
 FORM = b"multipart/form-data; boundary=xx"

@@ -9,10 +9,10 @@ All times are seconds on one monotonic clock. Pure: nothing here is charged unti
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-PERIOD_SECONDS = 60.0
-CONCURRENCY_WAIT_SECONDS = 1.0
+PERIOD_SECONDS: Final = 60.0
+CONCURRENCY_WAIT_SECONDS: Final = 1.0
 """What a client is told to wait for one of its own requests to end: nobody knows when that is."""
 
 
@@ -68,7 +68,7 @@ def admit(limits: Limits, spent: tuple[float, float], running: int, tokens: int,
     return Verdict(None, 0.0, requests_full_at, tokens_full_at)
 
 
-_ROUNDING = 1e-6
+_ROUNDING: Final = 1e-6
 """Sixty times a sixtieth is not one; a microsecond of a minute is less than any request."""
 
 

@@ -11,10 +11,11 @@ as it was last aside. Whoever chooses keeps one replica in any case, see `route`
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-EJECT_AFTER = 5
-MAX_EJECTIONS = 10
-UNREACHABLE_SECONDS = 1.0
+EJECT_AFTER: Final = 5
+MAX_EJECTIONS: Final = 10
+UNREACHABLE_SECONDS: Final = 1.0
 """How long a replica that refused a connection is left aside. One second, so that a replica that returned is used
 within a second even when control could not say so."""
 
@@ -36,7 +37,7 @@ class Breaker:
         return self.failures >= EJECT_AFTER
 
 
-CLOSED = Breaker()
+CLOSED: Final = Breaker()
 
 
 def after_failure(breaker: Breaker, now: float, *, seconds: float, unreachable: bool) -> Breaker:

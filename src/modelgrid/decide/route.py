@@ -17,15 +17,15 @@ Rules, first that holds decides:
 
 from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
-STICKY_SHARE = 0.8
-SPILL_BLOCKS = 64
+STICKY_SHARE: Final = 0.8
+SPILL_BLOCKS: Final = 64
 """About 4,000 tokens of reading, or as many requests: what a hit in the cache is worth waiting for at most."""
 
-NOTHING_CACHED: Mapping[str, int] = MappingProxyType({})
+NOTHING_CACHED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class ReplicaLoad(Protocol):

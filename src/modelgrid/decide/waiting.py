@@ -10,9 +10,9 @@ Rules, first that holds decides:
 """
 
 from math import ceil
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-LONGEST_RETRY_SECONDS = 3600
+LONGEST_RETRY_SECONDS: Final = 3600
 
 
 class Line(NamedTuple):

@@ -9,20 +9,21 @@ of what its cache holds, and a wrong one costs time only.
 
 from collections import OrderedDict
 from itertools import pairwise
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
 from modelgrid.gateway.shapes import Fields
 
-BLOCK_BYTES = 256
+BLOCK_BYTES: Final = 256
 """About 64 tokens: four blocks of an engine's cache. The unit of all sizes here."""
-BLOCKS_LIMIT = 1024
+BLOCKS_LIMIT: Final = 1024
 """Blocks of a prompt that are looked at: 256 KiB. What comes after counts as work, not as known."""
-DEFAULT_CAPACITY = 31_250
+DEFAULT_CAPACITY: Final = 31_250
 """Blocks per replica when its cache's size is not known: 2 million tokens."""
-MAX_CAPACITY = 125_000
+MAX_CAPACITY: Final = 125_000
 """Bounds the memory of a table at some 20 MB, whatever an engine says."""
-ENGINE_BLOCKS_PER_BLOCK = 4
+ENGINE_BLOCKS_PER_BLOCK: Final = 4
 """An engine's cache block has 16 tokens, of about 4 bytes each."""
 
 
@@ -35,9 +36,9 @@ def _marks() -> tuple[int, ...]:
     return tuple(marks)
 
 
-MARKS = _marks()
+MARKS: Final = _marks()
 """Where a prompt is cut, in blocks: `MARKS[n]` are before the n-th mark."""
-_WEIGHTS = tuple(after - before for before, after in pairwise(MARKS))
+_WEIGHTS: Final = tuple(after - before for before, after in pairwise(MARKS))
 
 
 class Prompt:
@@ -52,7 +53,7 @@ class Prompt:
         """Blocks of the whole text, those beyond BLOCKS_LIMIT included."""
 
 
-NO_PROMPT = Prompt([], 0)
+NO_PROMPT: Final = Prompt([], 0)
 
 
 def prompt_of(fields: Fields, model: str) -> Prompt:

@@ -20,25 +20,28 @@ import os
 import time
 from collections.abc import Callable
 from hashlib import sha256
+from typing import Final
 
 log = logging.getLogger(__name__)
 
-RECORDS = 65536
+RECORDS: Final = 65536
 """Keys with limits, models and replicas together. Untouched ones cost no memory."""
-_HEADER_CELLS = 160
-_CELL = 8
-_LAYOUT = 1
+_HEADER_CELLS: Final = 160
+_CELL: Final = 8
+_LAYOUT: Final = 1
 """Counted up whenever anything here or in `figures` is laid out otherwise: gateways of another version may be replacing
 these, and the page outlives both."""
-_USED = 0
+_USED: Final = 0
 """Header cell: records given out so far. The cells after it: pid of each slot's process, 0 when it is free."""
-_LAYOUT_CELL = _HEADER_CELLS - 1
-_REQUESTS, _TOKENS, _COLUMNS = 1, 2, 3
-_ALLOCATION = RECORDS
+_LAYOUT_CELL: Final = _HEADER_CELLS - 1
+_REQUESTS: Final = 1
+_TOKENS: Final = 2
+_COLUMNS: Final = 3
+_ALLOCATION: Final = RECORDS
 """Lock of `_USED`, beside those of the records."""
-_ENDED = RECORDS + 1
-_SLOT_LOCKS = 1 << 40
-LOCK_SECONDS = 0.005
+_ENDED: Final = RECORDS + 1
+_SLOT_LOCKS: Final = 1 << 40
+LOCK_SECONDS: Final = 0.005
 """Longest wait for a lock: a holder that lost its processor inside a critical section gets it back by then."""
 
 

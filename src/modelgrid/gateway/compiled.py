@@ -24,7 +24,7 @@ HOT = {
     "decide": ("admission", "breaker", "route", "waiting"),
     "gateway": (
         "admit", "affinity", "board", "core", "counters", "exchange", "fleet", "heads", "keys", "limits", "line",
-        "peer_port", "protocol", "reader", "relay", "remote", "replica", "request", "timers", "upstream",
+        "peer_port", "protocol", "reader", "relay", "remote", "replica", "request", "timers", "upstream", "usage",
     ),
 }  # fmt: skip
 """By package. Classes and their subclasses are compiled together or not at all. What reads bodies (`scan`, `splice`)

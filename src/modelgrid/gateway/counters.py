@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from typing import Final
 
 from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, Series
 from modelgrid.gateway.sheet import OVERHEAD_BUCKETS_SECONDS, TOKEN_BUCKETS
 
-CANCELLED = "cancelled"
+CANCELLED: Final = "cancelled"
 """The status of requests whose client went away."""
-_CLASSES = {hundred: f"{hundred}xx" for hundred in range(1, 6)}
+_CLASSES: Final = {hundred: f"{hundred}xx" for hundred in range(1, 6)}
 
 
 def status_class(status: int) -> str:

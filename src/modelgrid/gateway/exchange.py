@@ -14,7 +14,7 @@ in `_answering`), and nowhere else; `_over` runs once.
 
 import logging
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.gateway.affinity import NO_PROMPT, Prompt, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
@@ -25,8 +25,8 @@ from modelgrid.gateway.no_replica import line_full, none_to_wait_for, waited_too
 from modelgrid.gateway.relay import Answer, EventAnswer, status_line
 from modelgrid.gateway.replica import ReplicaEntry
 from modelgrid.gateway.request import Request
-from modelgrid.gateway.scan import USAGE_TAIL_BYTES, usage_of
 from modelgrid.gateway.splice import ask_for_usage
+from modelgrid.gateway.usage import NO_TOKENS, USAGE_TAIL_BYTES, usage_of
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BUSY = frozenset((429, 503))
+BUSY: Final = frozenset((429, 503))
 """What an engine answers when it has no room: nothing was generated."""
-_NO_TOKENS = (0, 0)
 
 
 class Exchange:
@@ -99,7 +98,7 @@ class Exchange:
         """Nobody waits for the answer any more: stop the engine's work on it."""
         if not self.done:
             self._let_go()
-            self._over(CANCELLED, usage_of(self._answer.tail) if self._answer is not None else (0, 0))
+            self._over(CANCELLED, usage_of(self._answer.tail) if self._answer is not None else NO_TOKENS)
 
     def wait_expired(self) -> None:
         """No replica took it in time."""
@@ -200,6 +199,15 @@ class Exchange:
         if out:
             self._client.write(out)
         return self._first_byte > 0 and not self._paused
+
+    def answer_chunk(self, chunk: bytes, begin: int) -> bool:
+        """A chunk came by itself, whose payload begins at `begin`: what the two above do, in one."""
+        answer = self._answer
+        if isinstance(answer, EventAnswer) and answer.passes(chunk):
+            self._client.write(chunk)
+            return not self._paused
+        self.answer_payload(chunk[begin:-2])
+        return self.answer_continues()
 
     def answer_ended(self, connection: "UpstreamConnection", *, reusable: bool) -> None:
         """The answer is whole."""
@@ -306,11 +314,7 @@ class Exchange:
         self._given_at = perf_counter()
         self._probe = replica.breaker.half_open
         self._unread = replica.begin(self._prompt or NO_PROMPT)
-        connection = replica.pool.take()
-        if connection is not None:
-            self.connected(connection)
-        else:
-            replica.pool.open(self)
+        replica.pool.serve(self)
 
     def _answering(self) -> None:
         """The first payload byte is here."""
@@ -346,7 +350,6 @@ class Exchange:
             return
         self._let_go()
         answer, request = self._answer, self._request
-        tail = answer.tail if answer is not None else b""
         if answer is None or not answer.started:
             self._over(status_class(refusal.status))
             self._client.refuse(request, refusal, self._id)
@@ -355,7 +358,7 @@ class Exchange:
         if not self.of_peer:  # the gateway at the other end says it, to its client
             self._client.write(answer.fail(final_event(refusal, request.form, self._id.decode(), answer.first)))
         log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), kind)
-        self._over(status_class(refusal.status), usage_of(tail))
+        self._over(status_class(refusal.status), usage_of(answer.tail))
         self._client.will_close = True
         self._client.exchange_over()
 
@@ -375,7 +378,7 @@ class Exchange:
         self._core.counters.queue_waits[self._model.route.id].observe(now - self._joined_at)
         self._joined_at, self._whole_at = 0.0, now
 
-    def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
+    def _over(self, status: str, usage: tuple[int, int] = NO_TOKENS) -> None:
         """Count the request and give back everything it held. Runs once."""
         self.done = True
         core, request, replica, now = self._core, self._request, self.replica, perf_counter()
@@ -390,9 +393,8 @@ class Exchange:
             model.line.served(now - self._given_at)
             if not self._tried:
                 counters.overheads[name].observe(self._given_at - self._whole_at)
-        if usage != _NO_TOKENS:
+        if usage != NO_TOKENS:
             counters.count_tokens(name, cell, usage)
         if request.ticket is not None:
             request.ticket.close(sum(usage) or (None if worked else 0))
-        if replica is not None:
-            self._leave()
+        self._leave()

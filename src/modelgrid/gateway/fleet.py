@@ -5,7 +5,7 @@ and queues.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.decide.route import choose
 from modelgrid.domain.routing import ModelRoute, ModelState, Replica, RoutingTable
@@ -17,7 +17,7 @@ from modelgrid.gateway.replica import ReplicaEntry
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
 
-_COMING = (ModelState.STARTING, ModelState.ON_REQUEST)
+_COMING: Final = (ModelState.STARTING, ModelState.ON_REQUEST)
 
 
 class ModelEntry:

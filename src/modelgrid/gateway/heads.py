@@ -8,15 +8,15 @@ settings change.
 """
 
 import re
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-HEAD_LIMIT = 4096
+HEAD_LIMIT: Final = 4096
 """Longer heads are parsed each time."""
-HEADS_LIMIT = 512
+HEADS_LIMIT: Final = 512
 """Heads kept; when they are full all are forgotten. Bounds the memory at 4 MB, whatever clients send."""
 
-_DIGITS = 15
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})\r\n" % _DIGITS)
+_DIGITS: Final = 15
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})\r\n" % _DIGITS)
 """In a head that ends with a line end: a whole header line, since no line end stands inside a line."""
 
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class Known(Generic[T]):
         return (stop + len(self._after), int(digits)) if digits.isdigit() else NOT_AGAIN
 
 
-NOT_AGAIN = (0, 0)
+NOT_AGAIN: Final = (0, 0)
 
 
 class KnownHeads(Generic[T]):

@@ -2,7 +2,7 @@
 
 import time
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.decide.admission import Bound, Limits, admit, remaining, reservable, settle
 from modelgrid.domain.routing import KeyGrant
@@ -14,11 +14,11 @@ from modelgrid.gateway.shapes import Fields
 if TYPE_CHECKING:
     from modelgrid.gateway.request import Request
 
-BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN: Final = 4
 """Of text, for the estimate. What a request really took is charged when the replica has said it."""
 
-_UNITS = {Bound.REQUESTS: "requests per minute", Bound.TOKENS: "tokens per minute"}
-_OVERLOADED = Refusal(
+_UNITS: Final = {Bound.REQUESTS: "requests per minute", Bound.TOKENS: "tokens per minute"}
+_OVERLOADED: Final = Refusal(
     status=503, code="overloaded", message="Too many keys are in use at once. Try again.", retry_after=1
 )
 

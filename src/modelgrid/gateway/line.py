@@ -1,7 +1,7 @@
 """The requests that wait for a replica of one model: first come, first served, and bounded."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.decide.waiting import Line, Place, load_left, stand_in_line
 from modelgrid.gateway.board import tag_of
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from modelgrid.gateway.exchange import Exchange
     from modelgrid.gateway.fleet import ModelEntry
 
-_WEIGHT = 0.05
+_WEIGHT: Final = 0.05
 """Of the newest service time in the mean: about the last 40 requests count."""
-POLL_SECONDS = 0.01
+POLL_SECONDS: Final = 0.01
 """How often a line looks for a place that another gateway process gave up; its own are given on at once."""
 
 

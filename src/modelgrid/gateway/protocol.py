@@ -8,7 +8,7 @@ lost to a reset) and closed.
 import asyncio
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from modelgrid.gateway import local
 from modelgrid.gateway.admit import admit
@@ -23,13 +23,13 @@ from modelgrid.gateway.timers import NEVER
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
 
-LINGER_SECONDS = 2.0
+LINGER_SECONDS: Final = 2.0
 """How long a refused client has to read the answer before the connection is reset, if it goes on sending."""
-LINGER_BYTES = 1024 * 1024  # read and dropped meanwhile; then the client is made to wait
-LAST_REQUEST_SECONDS = 1.0
+LINGER_BYTES: Final = 1024 * 1024  # read and dropped meanwhile; then the client is made to wait
+LAST_REQUEST_SECONDS: Final = 1.0
 """An idle connection of a draining gateway: closed at once, it would lose the request that is being sent just then."""
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientConnection:

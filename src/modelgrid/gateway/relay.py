@@ -10,17 +10,18 @@ moment. Three rules make a broken replica visible and never a half-truth:
 
 import re
 from http import HTTPStatus
+from typing import Final
 
 from modelgrid.gateway.errors import ApiForm
-from modelgrid.gateway.scan import USAGE_TAIL_BYTES, is_usage_event
+from modelgrid.gateway.usage import USAGE_TAIL_BYTES, is_usage_event
 
-HOLD_BYTES = 64 * 1024
+HOLD_BYTES: Final = 64 * 1024
 """Answers of known length up to this are sent whole. As large as the write buffer that is allowed anyway."""
-EVENT_LIMIT = 1024 * 1024
+EVENT_LIMIT: Final = 1024 * 1024
 """An event that has not ended after this many bytes is passed on in pieces; vLLM's are far below."""
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
-STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 def status_line(status: int) -> bytes:
@@ -28,7 +29,17 @@ def status_line(status: int) -> bytes:
     return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
 
 
-_EVENT = re.compile(rb".*?(?:\n\n|\r\n\r\n)", re.DOTALL)
+_LONGEST_SIZE: Final = 8  # digits
+
+
+def whole_chunk(data: bytes) -> int:
+    """Return where the payload begins when `data` is one chunk, written as it is written here; 0 when it is not."""
+    begin = data.find(b"\r\n", 1, _LONGEST_SIZE + 2) + 2
+    size = len(data) - begin - 2
+    return begin if begin > 2 and size > 0 and data.endswith(b"\r\n") and data.startswith(b"%x\r\n" % size) else 0
+
+
+_EVENT: Final = re.compile(rb".*?(?:\n\n|\r\n\r\n)", re.DOTALL)
 
 
 class Answer:
@@ -135,6 +146,19 @@ class EventAnswer(Answer):
     def tail(self) -> bytes:
         """The last events: usage is in the last or the one before, and what is passed at once holds whole events."""
         return self._hidden or self._previous + self._last
+
+    def passes(self, chunk: bytes) -> bool:
+        """Whether `chunk`, a `whole_chunk`, goes to the client as it is, now; it counts as handed out then."""
+        if (
+            not self._started
+            or not self._chunked
+            or self._held
+            or not chunk.endswith(b"\n\n\r\n")
+            or (self._hides_usage and b'"usage"' in chunk)
+        ):
+            return False
+        self._previous, self._last = self._last, chunk
+        return True
 
     def end(self) -> bytes:
         """Return what is left, an unfinished event included: the replica itself ended its answer there."""

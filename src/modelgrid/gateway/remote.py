@@ -6,7 +6,7 @@ For everything else they are replicas like any other: chosen by load, failed ove
 import asyncio
 import re
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from modelgrid.decide.hop import Step, after_refusal
 from modelgrid.domain.routing import Replica, ReplicaState
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
     from modelgrid.gateway.exchange import Exchange
 
-HOP_LOAD = 1
+HOP_LOAD: Final = 1
 """What the way to another node counts, as a request does: of equals, the one here is taken."""
 
-_REFUSED = re.compile(rb"\r\n%b: ([a-z_]+)\r\n" % REFUSAL)
-_LENGTH = re.compile(rb"\r\nContent-Length: ([0-9]{1,9})\r\n")
-_CLOSE = b"\r\nConnection: close\r\n"
+_REFUSED: Final = re.compile(rb"\r\n%b: ([a-z_]+)\r\n" % REFUSAL)
+_LENGTH: Final = re.compile(rb"\r\nContent-Length: ([0-9]{1,9})\r\n")
+_CLOSE: Final = b"\r\nConnection: close\r\n"
 
 
 class RemoteReplica(ReplicaEntry):

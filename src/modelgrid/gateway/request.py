@@ -2,6 +2,7 @@
 
 import re
 from time import perf_counter
+from typing import Final
 
 from modelgrid.domain.routing import GatewaySettings
 from modelgrid.gateway.endpoints import Endpoint, resolve
@@ -11,34 +12,34 @@ from modelgrid.gateway.limits import Ticket
 from modelgrid.gateway.peers import DEPLOYMENT, PREFIX, WAIT, PeerRing
 from modelgrid.gateway.shapes import Fields
 
-_HOST = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_HOST: Final = re.compile(rb"[A-Za-z0-9.\-_]{1,253}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-_READ = frozenset((
+_READ: Final = frozenset((
     b"host", b"authorization", b"x-api-key", b"content-length", b"transfer-encoding", b"connection", b"expect",
     b"x-request-id", b"origin", b"content-encoding", b"content-type", b"x-session-id", DEPLOYMENT, WAIT,
 ))  # fmt: skip
 """Headers the gateway acts on. Of these only Content-Type and X-Session-Id go on to the replica."""
-_DROPPED = frozenset((
+_DROPPED: Final = frozenset((
     b"cookie", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"upgrade",
     b"http2-settings", b"accept-encoding", b"forwarded", b"x-forwarded-for", b"x-forwarded-host",
     b"x-forwarded-proto", b"x-real-ip",
 ))  # fmt: skip
 """Hop-by-hop or not the replica's business. Accept-Encoding, because `usage` and events are read from the answer."""
-_SPECIAL = _READ | _DROPPED
+_SPECIAL: Final = _READ | _DROPPED
 
-UNAUTHENTICATED = Refusal(
+UNAUTHENTICATED: Final = Refusal(
     status=401,
     code="invalid_api_key",
     message="No valid API key was given. Send one as 'Authorization: Bearer mg-…'.",
 )
-NO_PEER = Refusal(
+NO_PEER: Final = Refusal(
     status=401,
     code="invalid_api_key",
     message="This port is for the gateways of other nodes. Clients are served on api.port.",
     close=True,
 )
-_NO_PATH = Refusal(status=404, code="not_found", message="There is no such path. The API lives under /v1.")
+_NO_PATH: Final = Refusal(status=404, code="not_found", message="There is no such path. The API lives under /v1.")
 
 
 def _malformed(message: str) -> Refusal:

@@ -4,12 +4,10 @@ import re
 
 import msgspec
 
-from modelgrid.gateway.shapes import Fields, Usage, decode_chunk, decode_fields, decode_usage
+from modelgrid.gateway.shapes import Fields, decode_fields
 
 MODEL_FIELD_LIMIT = 512
 """Bytes of a model name in a form field; the longest name on the Hugging Face Hub has 96 + 1 + 96."""
-USAGE_TAIL_BYTES = 4096
-"""How much of the end of an answer is kept to find `usage` in; the object itself is below 1 KB."""
 
 
 class BadBody(Exception):
@@ -82,48 +80,3 @@ def _field_name(part_head: bytes) -> bytes | None:
             found = _FIELD_NAME.search(line)
             return (found[1] if found[1] is not None else found[2]) if found else None
     return None
-
-
-_USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
-_NO_TOKENS = (0, 0)
-
-
-def usage_of(tail: bytes) -> tuple[int, int]:
-    """Return (input, output) tokens of the last `usage` object in the end of an answer; (0, 0) when it has none.
-
-    A quote inside a JSON string is escaped, so text that a model generated can never pass for the key.
-    """
-    at = tail.rfind(b'"usage"')
-    while at >= 0:
-        usage = _usage_at(tail, at)
-        if usage is not None and (usage.prompt_tokens, usage.input_tokens, usage.total_tokens) != (None, None, None):
-            into = usage.prompt_tokens if usage.prompt_tokens is not None else usage.input_tokens
-            out = usage.completion_tokens if usage.completion_tokens is not None else usage.output_tokens
-            return max(into or 0, 0), max(out or 0, 0)
-        at = tail.rfind(b'"usage"', 0, at)
-    return _NO_TOKENS
-
-
-def _usage_at(tail: bytes, at: int) -> Usage | None:
-    start = tail.find(b"{", at)
-    try:
-        return decode_usage(tail[start : tail.find(b"}", start) + 1])  # nearly always flat
-    except (msgspec.MsgspecError, RecursionError):
-        found = _USAGE_OBJECT.match(tail, at)
-    if found is None:
-        return None
-    try:
-        return decode_usage(found[1])
-    except (msgspec.MsgspecError, RecursionError):
-        return None
-
-
-def is_usage_event(event: bytes) -> bool:
-    """Whether a server-sent event is the one chunk that tells the usage of a stream and nothing else."""
-    if b'"usage"' not in event or not event.startswith(b"data:"):
-        return False
-    try:
-        chunk = decode_chunk(event[5:])
-    except msgspec.MsgspecError:
-        return False
-    return chunk.choices == [] and bytes(chunk.usage) not in {b"", b"null"}

@@ -9,12 +9,12 @@ import asyncio
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Protocol
+from typing import Final, Protocol
 
-TICK_SECONDS = 0.25
+TICK_SECONDS: Final = 0.25
 """Coarse against the shortest timeout in use (seconds), fine against what a person notices."""
 
-NEVER = inf
+NEVER: Final = inf
 
 
 class Timed(Protocol):

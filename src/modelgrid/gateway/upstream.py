@@ -4,13 +4,13 @@ import asyncio
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
 from modelgrid.gateway.egress import connect
 from modelgrid.gateway.heads import NOT_AGAIN, AnswerHead, Head, Known, head_of
-from modelgrid.gateway.relay import status_line
+from modelgrid.gateway.relay import status_line, whole_chunk
 from modelgrid.gateway.timers import NEVER
 
 if TYPE_CHECKING:
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS: Final = 30.0
 """How long an unused connection is kept. Engines are started with a longer keep-alive (`VLLM_HTTP_TIMEOUT_KEEP_ALIVE`);
 one that closes earlier costs a resend at most."""
-HEAD_LIMIT = 256 * 1024
+HEAD_LIMIT: Final = 256 * 1024
 """Bytes of an answer's head; more is no HTTP server of ours."""
 
-JOIN_BYTES = 16 * 1024
+JOIN_BYTES: Final = 16 * 1024
 """Bodies up to this go out joined with their head: copying them costs less than a second buffer."""
 
-_TCP_INFO = struct.Struct("=120xQ72xQQ")
+_TCP_INFO: Final = struct.Struct("=120xQ72xQQ")
 """`tcpi_bytes_acked` (counts the SYN as one), `tcpi_bytes_sent` and `tcpi_bytes_retrans` of Linux' `struct tcp_info`,
 since 4.19."""
 
-_DROPPED = frozenset((
+_DROPPED: Final = frozenset((
     b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"trailer", b"content-length",
     b"x-request-id", b"server",
 ))  # fmt: skip
 """Of the answer's headers: hop-by-hop, or set anew towards the client. So is all that begins with one of these:"""
-_DROPPED_PREFIXES = (b"access-control-", b"x-modelgrid-")
+_DROPPED_PREFIXES: Final = (b"access-control-", b"x-modelgrid-")
 
 
 class UpstreamConnection:
@@ -48,9 +48,9 @@ class UpstreamConnection:
     """
 
     __slots__ = (
-        "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done", "_keep_alive", "_last", "_length",
-        "_lines", "_parser", "_pool", "_sent", "_socket", "_sse", "_transport", "_until_close", "deadline",
-        "exchange", "reused",
+        "_between_chunks", "_chunk_over", "_chunked", "_complete", "_core", "_head", "_head_bytes", "_head_done",
+        "_keep_alive", "_last", "_length", "_lines", "_parser", "_pool", "_sent", "_socket", "_sse", "_transport",
+        "_until_close", "deadline", "exchange", "reused",
     )  # fmt: skip
 
     def __init__(self, core: "Core", pool: "Pool") -> None:
@@ -75,6 +75,7 @@ class UpstreamConnection:
         self._head_done = False
         self._head_bytes = 0
         self._complete = False
+        self._chunk_over = self._between_chunks = False  # where the parser stands
 
     @property
     def usable(self) -> bool:
@@ -140,6 +141,10 @@ class UpstreamConnection:
             if self._head_bytes == 0 and self._recall(exchange, data):
                 return
             self._head_bytes += len(data)
+        elif self._between_chunks and (begin := whole_chunk(data)):
+            if exchange.answer_chunk(data, begin):
+                self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -154,6 +159,7 @@ class UpstreamConnection:
             reusable = self._keep_alive and not self._until_close and self._transport.get_write_buffer_size() == 0
             exchange.answer_ended(self, reusable=reusable)
         elif self._head_done:
+            self._between_chunks = self._chunk_over and data.endswith(b"\n")  # no piece of the next one's size
             if exchange.answer_continues():
                 self.deadline = self._core.deadlines.now + self._core.settings.idle_timeout_seconds
         elif self._head_bytes > HEAD_LIMIT:
@@ -267,6 +273,12 @@ class UpstreamConnection:
         if exchange is not None and not self._complete:
             exchange.answer_payload(data)
 
+    def on_chunk_header(self) -> None:
+        self._chunk_over = False
+
+    def on_chunk_complete(self) -> None:
+        self._chunk_over = True
+
     def on_message_complete(self) -> None:
         if self._head_done:
             self._complete = True
@@ -303,6 +315,14 @@ class Pool:
             if connection.usable:
                 return connection
         return None
+
+    def serve(self, exchange: "Exchange") -> None:
+        """Give `exchange` a connection that waits, or a new one."""
+        connection = self.take()
+        if connection is not None:
+            exchange.connected(connection)
+        else:
+            self.open(exchange)
 
     def open(self, exchange: "Exchange") -> None:
         """Connect for `exchange`, which hears `connected` or `connect_failed`."""
