@@ -133,16 +133,15 @@ def fenced(present: Deployment, reason: str, now: float) -> Deployment:
 
 
 def informed(row: Deployment, reported: Deployment) -> Deployment:
-    """Return the control plane's row with what its node says has become of it. Facts of another placement are none."""
+    """Return the control plane's row with what its node says has become of it: the row itself where that is nothing
+    new, as in most heartbeats. Facts of another placement are none."""
     mine, theirs = row.placement, reported.placement
     if mine is None or theirs is None or (mine.node, mine.epoch) != (theirs.node, theirs.epoch):
         return row
-    answered = reported.restarts_asked >= row.restarts_asked
-    return replace(
-        row,
-        restart_requested=reported.restart_requested if answered else row.restart_requested,
-        **{name: getattr(reported, name) for name in FACTS},
-    )
+    news = {name: said for name in FACTS if (said := getattr(reported, name)) != getattr(row, name)}
+    if reported.restarts_asked >= row.restarts_asked and reported.restart_requested != row.restart_requested:
+        news["restart_requested"] = reported.restart_requested
+    return replace(row, **news) if news else row
 
 
 def told(row: Deployment) -> Deployment:
