@@ -42,6 +42,8 @@ class NodeView(BaseModel):
     """What is to be mended in time, such as a version that is behind."""
     connections: int
     """Open connections of clients to its gateways, as it said last."""
+    deployments_when_drained: int | None
+    """How many deployments were placed there when its draining began; null while it is not drained."""
 
 
 class NodeList(BaseModel):
@@ -103,7 +105,12 @@ def node_view(services: Services, node: Node) -> NodeView:
         problem=node.problem or node.inventory.problem,
         note=control.note_of(node.name) if control is not None else "",
         connections=sum(report.connections for report in gateways),
+        deployments_when_drained=services.node_status.placed_when_drained(node.name),
     )
+
+
+def _placed_on(services: Services, node: str) -> int:
+    return sum(item.placement is not None and item.placement.node == node for item in services.registry.all())
 
 
 def find_node(services: Services, name: str) -> Node:
@@ -139,7 +146,8 @@ async def act_on_node(
     """Cordon (nothing new lands), drain (and what runs moves away) or activate a node."""
     find_node(services, name)
     status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
-    await services.node_status.set(name, status, by=caller, expected=condition.etags if condition else None)
+    expected = condition.etags if condition else None
+    await services.node_status.set(name, status, by=caller, placed=_placed_on(services, name), expected=expected)
     set_etag(response, status.value)
     return node_view(services, find_node(services, name))
 

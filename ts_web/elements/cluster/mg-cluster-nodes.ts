@@ -8,7 +8,7 @@ import '../../kit/badge.ts';
 import '../../kit/copy.ts';
 import { confirm } from '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
-import { bytes, plural, UNKNOWN } from '../../kit/format.ts';
+import { bytes, count, plural, UNKNOWN } from '../../kit/format.ts';
 import { icon, type IconName } from '../../kit/icons.ts';
 import '../../kit/menu.ts';
 import type { MenuItem } from '../../kit/menu.ts';
@@ -62,8 +62,10 @@ export class MgClusterNodes extends MgElement {
   /** How far the draining of a node is. */
   #drain(node: NodeView): string {
     const left = this.#placedOn(node);
+    const all = node.deployments_when_drained ?? 0;
     const open = node.connections ? `, ${plural(node.connections, 'connection')} open` : '';
-    return left ? `${plural(left, 'deployment')} still to move${open}` : `Empty: nothing is placed there any more${open}`;
+    if (!left) return `Empty: nothing is placed there any more${open}`;
+    return `${all >= left ? `${count(all - left)} of ${plural(all, 'deployment')} moved` : `${plural(left, 'deployment')} still to move`}${open}`;
   }
 
   async #act(node: NodeView, verb: Verb): Promise<void> {
