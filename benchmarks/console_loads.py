@@ -49,7 +49,7 @@ def measure() -> dict[str, float]:
             page.add_init_script(WATCH)
             page.goto("/overview/stats")
             settled(page)
-            page.wait_for_function("window.seen.verdict > 0")
+            page.wait_for_function("() => window.seen.verdict > 0")
             page.wait_for_timeout(1500)
             blocking = page.evaluate("window.seen.blocking")
             page.get_by_role("link", name="Configuration").click()

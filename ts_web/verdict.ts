@@ -1,4 +1,5 @@
 import { computed, effect } from '@preact/signals-core';
+import { lost, state } from './appstate.ts';
 import { reasons, word } from './fleet.ts';
 import { view } from './router.ts';
 import { areaOf } from './views.ts';
@@ -16,7 +17,8 @@ const title = computed(() => {
 export function startVerdict(): () => void {
   return effect(() => {
     document.title = title.value;
-    document.getElementById('favicon')?.setAttribute('href', `/favicon-${word.value}.svg`);
+    // While the first answer is on its way nothing is known to be unknown.
+    if (state.overview.loaded || state.overview.problem || lost.value) document.getElementById('favicon')?.setAttribute('href', `/favicon-${word.value}.svg`);
   });
 }
 

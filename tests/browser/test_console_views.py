@@ -24,7 +24,7 @@ def test_every_view_is_accessible(chromium: Browser, fleet: DaemonUnderTest, wid
         assert page.evaluate("document.documentElement.dataset.theme") == THEMES[0]
         try:  # a table becomes cards once it knows its width
             page.wait_for_function(
-                "document.documentElement.scrollWidth <= document.documentElement.clientWidth", timeout=3000
+                "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth", timeout=3000
             )
         except PlaywrightTimeout:
             pytest.fail(f"{path} scrolls sideways at {width}")

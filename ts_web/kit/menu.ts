@@ -28,6 +28,7 @@ export class MgMenu extends MgElement {
     MgElement.styles,
     css`
       :host { display: inline-block; }
+      .icon-only .icon { stroke-width: 3; }
       [popover] {
         position: fixed;
         inset: auto;

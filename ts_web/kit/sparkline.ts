@@ -1,8 +1,31 @@
-import { css, html, nothing, svg } from 'lit';
+import { css, html, svg } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
 import { MgElement } from './element.ts';
 
 export type Point = readonly [at: number, value: number | null];
+
+/** The path of a line in a box of 100 by 28, and that of the area below it; a gap in the points is one in both. */
+export function pathsOf(points: readonly Point[], from: number, to: number, top: number): readonly [line: string, area: string] {
+  const x = (at: number): string => (((at - from) / (to - from || 1)) * 100).toFixed(1);
+  let [line, area, begin, last] = ['', '', '', ''];
+  const close = (): void => {
+    if (begin === last && begin) line += 'h.6'; // a point alone is seen, too
+    if (begin) area += `L${last} 28L${begin} 28Z`;
+    begin = last = '';
+  };
+  for (const [at, value] of points) {
+    if (value === null) close();
+    else if (at >= from) {
+      last = x(at);
+      const step = `${begin ? 'L' : 'M'}${last} ${(27 - Math.min(1, value / top) * 25).toFixed(1)}`;
+      line += step;
+      area += step;
+      begin ||= last;
+    }
+  }
+  close();
+  return [line, area];
+}
 
 /** A line without axes: shape, not numbers; the number stands beside it. Gaps stay gaps. */
 @customElement('mg-sparkline')
@@ -32,25 +55,9 @@ export class MgSparkline extends MgElement {
     const from = this.from ?? points[0]?.[0] ?? 0;
     const to = this.to ?? points.at(-1)?.[0] ?? 1;
     const top = (this.max ?? Math.max(...points.map(([, v]) => v ?? 0))) || 1;
-    const x = (at: number): string => (((at - from) / (to - from || 1)) * 100).toFixed(2);
-    const y = (value: number): string => (27 - Math.min(1, value / top) * 25).toFixed(2);
-    const runs: Point[][] = [];
-    let run: Point[] = [];
-    for (const point of points) {
-      if (point[1] === null) {
-        if (run.length) runs.push(run);
-        run = [];
-      } else if (point[0] >= from) run.push(point);
-    }
-    if (run.length) runs.push(run);
-    const paths = runs.map((part) => {
-      const line = part.map(([at, value], i) => `${i ? 'L' : 'M'}${x(at)} ${y(value ?? 0)}`).join('');
-      const [first, last] = [part[0], part.at(-1)];
-      if (!first || !last) return nothing;
-      return svg`<path class="area" d="${line}L${x(last[0])} 28L${x(first[0])} 28Z"/><path d=${part.length === 1 ? `${line}h.6` : line} />`;
-    });
+    const [line, area] = pathsOf(points, from, to, top);
     return html`<svg viewBox="0 0 100 28" preserveAspectRatio="none" role="img" aria-label=${this.label}>
-      ${svg`<line x1="0" x2="100" y1="27.5" y2="27.5"/>`}${paths}
+      ${svg`<line x1="0" x2="100" y1="27.5" y2="27.5"/><path class="area" d=${area}/><path d=${line} />`}
     </svg>`;
   }
 }

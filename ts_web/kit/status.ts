@@ -35,7 +35,7 @@ export function kindOf(state: string | null | undefined): Kind {
 }
 
 export function shape(kind: Kind): TemplateResult {
-  return html`<svg class="shape" viewBox="0 0 14 14" aria-hidden="true">${SHAPES[kind]}</svg>`;
+  return html`<svg class="shape is-${kind}" viewBox="0 0 14 14" aria-hidden="true">${SHAPES[kind]}</svg>`;
 }
 
 /** Shape, word and colour of a state: `<mg-status state="running">`. `kind` overrides what the word means; `wrap` lets long words break. */
@@ -50,23 +50,22 @@ export class MgStatus extends MgElement {
         gap: 6px;
         vertical-align: top;
         color: var(--text);
+        font-weight: 400;
         white-space: nowrap;
       }
-      :host([wrap]) { white-space: normal; }
-      :host([wrap]) .word { min-width: 0; overflow-wrap: anywhere; }
+      :host([wrap]) { white-space: normal; overflow-wrap: anywhere; }
+      :host([wrap]) span { min-width: 0; }
       .shape {
         width: 13px;
         height: 13px;
         flex: none;
       }
-      .ok { color: var(--ok); }
-      .busy { color: var(--accent); }
-      .warning { color: var(--warning); }
-      .critical { color: var(--critical); }
-      .maintenance { color: var(--maintenance); }
-      .idle, .unknown { color: var(--idle); }
-      span { display: contents; }
-      .word { font-weight: 400; }
+      .is-ok { color: var(--ok); }
+      .is-busy { color: var(--accent); }
+      .is-warning { color: var(--warning); }
+      .is-critical { color: var(--critical); }
+      .is-maintenance { color: var(--maintenance); }
+      .is-idle, .is-unknown { color: var(--idle); }
     `,
   ];
 
@@ -77,7 +76,6 @@ export class MgStatus extends MgElement {
 
   protected override render(): unknown {
     const word = this.word || this.state.charAt(0).toUpperCase() + this.state.slice(1);
-    return html`<span class=${this.kind || kindOf(this.state)}>${shape(this.kind || kindOf(this.state))}</span>
-      <b class="word">${word}</b>`;
+    return html`${shape(this.kind || kindOf(this.state))}<span>${word}</span>`;
   }
 }

@@ -22,6 +22,8 @@ export const tableStyles = css`
   th.number button { flex-direction: row-reverse; }
   td.nowrap { white-space: nowrap; }
   td.actions { width: 1%; white-space: nowrap; text-align: right; }
+  /* At hand however wide the rest is. */
+  :host(:not([cards], [bare])) td.actions { position: sticky; right: 0; background: var(--back, var(--s1)); }
   td.actions mg-menu { margin-right: -6px; }
   th button {
     display: inline-flex;
@@ -41,27 +43,18 @@ export const tableStyles = css`
   th .icon { width: 12px; height: 12px; visibility: hidden; }
   th[aria-sort] .icon, th button:hover .icon { visibility: visible; }
   tbody tr.link { cursor: pointer; }
-  tbody tr:hover { background: var(--s2); }
-  tbody tr[aria-current], tbody tr.selected { background: var(--accent-tint); }
+  tbody tr:hover { --back: var(--s2); background: var(--back); }
+  tbody tr[aria-current], tbody tr.selected { --back: var(--accent-tint); background: var(--back); }
   tbody tr.gone { opacity: 0.45; }
+  tbody tr.unseen { visibility: collapse; }
+  .gap td { padding: 0; border: 0; }
+  tbody tr.gap:hover { background: none; }
   tbody tr:focus-visible { outline-offset: -2px; }
   .check { width: 36px; padding-right: 0; }
   .engine { display: flex; flex-wrap: wrap; align-items: center; gap: 0 8px; color: var(--text-3); }
   .undo { min-height: 24px; padding: 0 6px; border: 0; border-radius: 4px; background: none; color: var(--accent); font: inherit; text-decoration: underline; cursor: pointer; }
   .none { padding: 24px; text-align: center; color: var(--text-2); }
   .pages { display: flex; justify-content: flex-end; align-items: center; gap: 8px; margin-top: 8px; color: var(--text-2); }
-  [popover] {
-    position: fixed;
-    inset: auto;
-    margin: 0;
-    padding: 8px 12px;
-    border: 1px solid var(--control);
-    border-radius: 8px;
-    background: var(--s2);
-    color: var(--text);
-    box-shadow: var(--shadow);
-  }
-  [popover] label { display: flex; align-items: center; gap: 8px; min-height: 28px; }
   .bulk {
     display: flex;
     flex-wrap: wrap;
@@ -80,6 +73,7 @@ export const tableStyles = css`
   :host([cards]) td { grid-column: 1 / -1; }
   :host([cards]) td { height: auto; border: 0; padding: 3px 0; display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; align-items: start; min-height: 26px; white-space: normal; text-align: left; }
   :host([cards]) td.number { grid-column: auto; grid-template-columns: minmax(76px, auto) 1fr; }
+  :host([cards]) td.number:not(:has(+ td.number:not(.blank)), td.number:not(.blank) + td.number) { grid-column: 1 / -1; grid-template-columns: minmax(92px, 34%) 1fr; }
   :host([cards]) td > .cell { min-width: 0; max-height: 400px; overflow-wrap: anywhere; max-width: none; text-align: left; }
   :host([cards]) td::before { content: attr(data-label); color: var(--text-3); font-size: 12px; line-height: 16px; }
   :host([cards]) td.main { display: block; padding-right: 40px; font-weight: 600; }
@@ -91,6 +85,7 @@ export const tableStyles = css`
   :host([cards]) td.actions::before { content: none; }
   :host([cards]) td.check { position: absolute; top: 12px; right: 48px; width: auto; min-height: 0; padding: 0; display: block; }
   :host([cards]) td.check::before { content: none; }
+  :host([cards]) tbody tr.gap { border: 0; padding: 0; background: none; }
   :host([cards]) td.blank { display: none; }
   @media print {
     .bar, .pages, :is(th, td):has(.for-actions), td.actions, .check { display: none; }

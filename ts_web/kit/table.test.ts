@@ -32,12 +32,14 @@ async function shown(rows: readonly Row[], width = 900): Promise<MgTable<Row>> {
 }
 
 const names = (table: MgTable<Row>): string[] =>
-  [...(table.shadowRoot?.querySelectorAll('tbody tr') ?? [])].map((row) => row.getAttribute('data-key') ?? '');
+  [...(table.shadowRoot?.querySelectorAll('tbody tr[data-key]') ?? [])].map((row) => row.getAttribute('data-key') ?? '');
+const rowCount = (table: MgTable<Row>): string | null | undefined => table.shadowRoot?.querySelector('table')?.getAttribute('aria-rowcount');
 
 afterEach(() => {
   render(html``, host);
   localStorage.clear();
   navigate(start, { replace: true });
+  scrollTo(0, 0);
 });
 
 test('sorts by a heading, and the URL says so', async () => {
@@ -92,10 +94,42 @@ test('keeps the choice of columns', async () => {
 
 test('shows five hundred rows at a time', async () => {
   const table = await shown(rowsOf(...Array.from({ length: 1200 }, (_, i) => i)));
-  expect(names(table)).toHaveLength(500);
+  expect(rowCount(table)).toBe('501'); // with the row of headings
   await page.getByRole('link', { name: 'Next' }).click();
   await expect.poll(() => names(table)[0]).toBe('row-500');
   await expect.element(page.getByText('Page 2 of 3')).toBeVisible();
+});
+
+test('has of many rows those near what is seen, however one comes there, and takes as much room as all', async () => {
+  const table = await shown(rowsOf(...Array.from({ length: 300 }, (_, i) => i)));
+  await expect.poll(() => table.offsetHeight).toBeLessThan(300 * 36); // once a row was measured
+  const whole = table.offsetHeight;
+  expect(names(table).length).toBeLessThan(80);
+  expect(names(table)[0]).toBe('row-0');
+  expect(whole).toBeGreaterThan(300 * 25);
+  scrollTo(0, document.documentElement.scrollHeight);
+  await expect.poll(() => names(table).at(-1)).toBe('row-299');
+  expect(names(table).length).toBeLessThan(80);
+  expect(table.shadowRoot?.querySelector('[data-key=row-299]')?.getAttribute('aria-rowindex')).toBe('301');
+  expect(Math.abs(table.offsetHeight - whole)).toBeLessThan(whole / 10);
+  scrollTo(0, 0);
+  await expect.poll(() => names(table)).toContain('row-1');
+  for (let i = 0; i < 120; i += 1) {
+    table.step(1);
+    await table.updateComplete;
+  }
+  await expect.poll(() => table.shadowRoot?.activeElement?.getAttribute('data-key')).toBe('row-119');
+});
+
+test('keeps the widths of columns while one scrolls to other rows', async () => {
+  const rows = rowsOf(...Array.from({ length: 300 }, (_, i) => i)).map((row, i) => (i === 250 ? { ...row, name: 'a name that is much longer than all the others' } : row));
+  const table = await shown(rows, 500);
+  const widths = (): string => [...(table.shadowRoot?.querySelectorAll('th') ?? [])].map((th) => Math.round(th.offsetWidth)).join(' ');
+  await expect.poll(() => table.offsetHeight).toBeLessThan(300 * 36);
+  const before = widths();
+  scrollTo(0, document.documentElement.scrollHeight);
+  await expect.poll(() => names(table)).toContain('row-299');
+  expect(widths()).toBe(before);
 });
 
 test('turns rows into cards where it is narrow, with the heading beside each value', async () => {

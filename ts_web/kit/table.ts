@@ -1,5 +1,5 @@
 import { html, nothing, type PropertyValues } from 'lit';
-import { customElement, property, query as find, state } from 'lit/decorators.js';
+import { customElement, property, state } from 'lit/decorators.js';
 import { repeat } from 'lit/directives/repeat.js';
 import { hrefWith, param, setParams } from '../router.ts';
 import { MgElement } from './element.ts';
@@ -9,10 +9,14 @@ import { keepOrder, matching, sorted, type Column, type Ordered } from './table-
 import { tableStyles } from './table.css.ts';
 import { remember, remembered } from './remember.ts';
 import './search.ts';
+import './table-columns.ts';
+import { height, Windowed } from './windowed.ts';
 
 export type { Column } from './table-order.ts';
 
 const PAGE = 500;
+/** Letters of a value that cannot stretch its cell. */
+const SHORT = 40;
 
 /**
  * A table of live rows. Sort, filter and page are in the URL (`sort`, `q`, `page`, each with `prefix` before it); the
@@ -42,10 +46,10 @@ export class MgTable<T> extends MgElement {
   /** Too narrow for columns. */
   @property({ type: Boolean, reflect: true }) cards = false;
   @state() private hidden_: ReadonlySet<string> | null = null;
-  @find('#columns') private chooser!: HTMLElement;
   #order: readonly Ordered<T>[] = [];
   #held = false;
   #asked = '';
+  readonly #window = new Windowed<Ordered<T>>(this, (entry) => entry.key, () => this.renderRoot.querySelector('tbody'));
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -90,10 +94,7 @@ export class MgTable<T> extends MgElement {
     setParams({ [`${this.prefix_}sort`]: next === this.sort ? null : next, [`${this.prefix_}page`]: null }, { replace: true });
   }
 
-  #choose(column: Column<T>, shown: boolean): void {
-    const hidden = new Set(this.#hidden);
-    if (shown) hidden.delete(column.id);
-    else hidden.add(column.id);
+  #hide(hidden: ReadonlySet<string>): void {
     this.hidden_ = hidden;
     remember(`columns:${this.name}`, [...hidden]);
   }
@@ -109,9 +110,11 @@ export class MgTable<T> extends MgElement {
 
   /** Move the focus by rows (`j`, `k`); the shell calls it. */
   step(by: number): void {
-    const rows = [...(this.shadowRoot?.querySelectorAll<HTMLElement>('tbody tr') ?? [])];
-    const at = rows.findIndex((row) => row.matches(':focus, :focus-within'));
-    rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
+    const key = this.renderRoot.querySelector<HTMLElement>('tbody tr:is(:focus, :focus-within)')?.dataset['key'];
+    const rows = this.#page;
+    const at = rows.findIndex((entry) => entry.key === key);
+    const next = rows[Math.max(0, Math.min(rows.length - 1, at + by))];
+    if (next) void this.#window.focus(next);
   }
 
   #key(event: KeyboardEvent): void {
@@ -140,32 +143,8 @@ export class MgTable<T> extends MgElement {
         ? html`<div class="bulk">${count(this.selection.size)} selected <slot name="bulk"></slot></div>`
         : nothing}
       <span class="many" role="status">${q || shown !== this.rows.length ? `${count(shown)} of ${count(this.rows.length)}` : count(this.rows.length)} ${this.rows.length === 1 ? this.label.replace(/s$/, '') : this.label}</span>
-      <button type="button" class="btn ghost icon-only" popovertarget="columns" aria-label="Choose columns" title="Choose columns">
-        ${icon('columns')}
-      </button>
-      <div
-        id="columns"
-        popover
-        @toggle=${(e: ToggleEvent) => {
-          const at = (e.target as HTMLElement).previousElementSibling?.getBoundingClientRect();
-          if (e.newState !== 'open' || !at) return;
-          this.chooser.style.top = `${at.bottom + 4}px`;
-          this.chooser.style.left = `${Math.max(8, at.right - this.chooser.offsetWidth)}px`;
-        }}
-      >
-        ${this.columns
-          .filter((column) => column.label && !column.main)
-          .map(
-            (column) =>
-              html`<label
-                ><input
-                  type="checkbox"
-                  .checked=${!this.#hidden.has(column.id)}
-                  @change=${(e: Event) => this.#choose(column, (e.target as HTMLInputElement).checked)}
-                />${column.label}</label
-              >`,
-          )}
-      </div>
+      <mg-table-columns .columns=${this.columns.filter((column) => column.label && !column.main)} .unseen=${this.#hidden}
+        @mg-hide=${(event: CustomEvent<ReadonlySet<string>>) => this.#hide(event.detail)}></mg-table-columns>
     </div>`;
   }
 
@@ -188,11 +167,23 @@ export class MgTable<T> extends MgElement {
     </tr></thead>`;
   }
 
-  #row(entry: Ordered<T>, columns: readonly Column<T>[]): unknown {
+  /** The row that is the widest in each column: rows come and go while one scrolls, widths do not. */
+  #widest(columns: readonly Column<T>[]): ReadonlySet<string> {
+    const widest = new Map<string, readonly [length: number, key: string]>();
+    for (const { key, row } of this.cards ? [] : this.#page) {
+      for (const { id, text, sort } of columns) {
+        const { length } = text?.(row) ?? String(sort?.(row) ?? '');
+        if (length > (widest.get(id)?.[0] ?? 0)) widest.set(id, [length, key]);
+      }
+    }
+    return new Set([...widest.values()].map(([, key]) => key));
+  }
+
+  #row(entry: Ordered<T>, columns: readonly Column<T>[], at: number, unseen: boolean): unknown {
     const { key, row, gone } = entry;
     const chosen = this.selection.has(key);
-    return html`<tr role="row" tabindex="-1" class="link ${gone ? 'gone' : ''} ${chosen ? 'selected' : ''}" data-key=${key}
-      aria-current=${key === this.current ? 'true' : nothing} @click=${this.#open} @keydown=${this.#key}>
+    return html`<tr role="row" tabindex="-1" class="link ${gone ? 'gone' : ''} ${chosen ? 'selected' : ''} ${unseen ? 'unseen' : ''}" data-key=${key}
+      aria-rowindex=${this.#window.partial ? at + 2 : nothing} aria-current=${key === this.current ? 'true' : nothing} @click=${this.#open} @keydown=${this.#key}>
       ${this.selectable
         ? html`<td class="check" role="cell"><input type="checkbox" aria-label=${`Select ${key}`} .checked=${chosen}
             @change=${(e: Event) => this.#select([key], (e.target as HTMLInputElement).checked)} /></td>`
@@ -202,34 +193,59 @@ export class MgTable<T> extends MgElement {
         const content = column.cell(row);
         // On a card an empty line would only take space.
         if (content === nothing || content === '' || content === UNKNOWN) kind.push('blank');
-        return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}><div class="cell">${content}</div></td>`;
+        // What is short needs no bounds.
+        const inside = typeof content === 'number' || (typeof content === 'string' && content.length <= SHORT) ? content : html`<div class="cell">${content}</div>`;
+        return html`<td role="cell" class=${kind.filter(Boolean).join(' ')} data-label=${column.label}>${inside}</td>`;
       })}
     </tr>`;
   }
 
+  get #pages(): number {
+    return Math.ceil(this.#order.length / PAGE);
+  }
+
+  get #at(): number {
+    return Math.min(Math.max(1, Number(param(`${this.prefix_}page`)) || 1), Math.max(1, this.#pages));
+  }
+
+  /** The rows of this page. */
+  get #page(): readonly Ordered<T>[] {
+    return this.#pages > 1 ? this.#order.slice((this.#at - 1) * PAGE, this.#at * PAGE) : this.#order;
+  }
+
+  #turning(): unknown {
+    if (this.#pages < 2) return nothing;
+    const page = this.#at;
+    return html`<nav class="pages" aria-label="Pages">
+      ${page > 1 ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page - 1 })}>Earlier</a>` : nothing}
+      Page ${page} of ${this.#pages}
+      ${page < this.#pages ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page + 1 })}>Next</a>` : nothing}
+    </nav>`;
+  }
+
   protected override render(): unknown {
     const columns = this.columns.filter((column) => !this.#hidden.has(column.id) || column.main);
-    const pages = Math.ceil(this.#order.length / PAGE);
-    const page = Math.min(Math.max(1, Number(param(`${this.prefix_}page`)) || 1), Math.max(1, pages));
-    const visible = pages > 1 ? this.#order.slice((page - 1) * PAGE, page * PAGE) : this.#order;
-    const keys = visible.filter((entry) => !entry.gone).map((entry) => entry.key);
+    const all = this.#page;
+    const keys = all.filter((entry) => !entry.gone).map((entry) => entry.key);
+    const places = this.#window.places(all, () => this.#widest(columns));
     return html`${this.#bar()}
       <div class="scroll">
-        <table role="table" aria-label=${this.label}>
+        <table role="table" aria-label=${this.label} aria-rowcount=${this.#window.partial ? all.length + 1 : nothing}>
           ${this.#head(columns, keys)}
           <tbody role="rowgroup" @pointerenter=${() => this.#hold(true)} @pointerleave=${() => this.#hold(false)}
             @focusin=${() => this.#hold(true)} @focusout=${() => queueMicrotask(() => this.#hold(false))}>
-            ${repeat(visible, (entry) => entry.key, (entry) => this.#row(entry, columns))}
+            ${repeat(
+              places,
+              (place) => ('row' in place ? place.row.key : `gap after ${place.before}`),
+              (place) =>
+                'row' in place
+                  ? this.#row(place.row, columns, place.at, place.unseen)
+                  : html`<tr class="gap" aria-hidden="true"><td colspan=${columns.length + Number(this.selectable)} ${height(place.gap)}></td></tr>`,
+            )}
           </tbody>
         </table>
-        ${visible.length === 0 ? html`<div class="none">No ${this.label} match this filter.</div>` : nothing}
+        ${all.length === 0 ? html`<div class="none">No ${this.label} match this filter.</div>` : nothing}
       </div>
-      ${pages > 1
-        ? html`<nav class="pages" aria-label="Pages">
-            ${page > 1 ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page - 1 })}>Earlier</a>` : nothing}
-            Page ${page} of ${pages}
-            ${page < pages ? html`<a class="btn" href=${hrefWith({ [`${this.prefix_}page`]: page + 1 })}>Next</a>` : nothing}
-          </nav>`
-        : nothing}`;
+      ${this.#turning()}`;
   }
 }

@@ -1,9 +1,12 @@
 import { css, html, nothing } from 'lit';
 import { customElement } from 'lit/decorators.js';
 import { isWorker, state, type PlacementRow } from '../../appstate.ts';
+import { repeat } from 'lit/directives/repeat.js';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/states.ts';
+import { kindOf, shape } from '../../kit/status.ts';
 import '../../kit/status.ts';
+import { height, Windowed } from '../../kit/windowed.ts';
 import './mg-elsewhere.ts';
 
 const LEAVING: ReadonlySet<string> = new Set(['draining', 'stopping', 'stopped']);
@@ -19,11 +22,23 @@ export class MgClusterPlacements extends MgElement {
       table { width: 100%; border-collapse: collapse; }
       th, td { padding: 8px 12px; border-top: 1px solid var(--hairline); text-align: left; vertical-align: top; }
       thead th { border-top: 0; color: var(--text-2); font-size: 12px; font-weight: 500; white-space: nowrap; }
-      tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 180px; }
+      tbody th { font-weight: 400; overflow-wrap: anywhere; min-width: 220px; }
+      @media (min-width: 681px) { :is(thead th:first-child, tbody th) { position: sticky; left: 0; z-index: 1; background: var(--s1); } }
       :is(th, td) > .cell { max-width: 44ch; max-height: 168px; margin: -3px; padding: 3px; overflow: auto; }
       thead mg-status { margin-left: 10px; }
-      ul { display: grid; gap: 4px; }
-      li { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 8px; }
+      td a:has(small) { display: grid; grid-template-columns: 13px minmax(6ch, auto); align-items: center; justify-content: start; gap: 0 6px; color: var(--text); text-decoration: none; }
+      td small { grid-column: 2; white-space: nowrap; }
+      td a:has(small):hover { text-decoration: underline; }
+      td a + a { margin-top: 4px; }
+      .shape { width: 13px; height: 13px; flex: none; }
+      .is-ok { color: var(--ok); }
+      .is-busy { color: var(--accent); }
+      .is-warning { color: var(--warning); }
+      .is-critical { color: var(--critical); }
+      .is-maintenance { color: var(--maintenance); }
+      .is-idle, .is-unknown { color: var(--idle); }
+      td.empty::before { content: '·' / 'none'; color: var(--text-3); }
+      tr.gap td { padding: 0; border: 0; }
       small { color: var(--text-2); font-size: 12px; }
       .short { color: var(--warning); }
       td b { color: var(--text-2); font-size: 12px; font-weight: 400; }
@@ -37,6 +52,7 @@ export class MgClusterPlacements extends MgElement {
         td { display: grid; grid-template-columns: minmax(92px, 34%) 1fr; gap: 8px; }
         td::before { content: attr(data-label); max-height: 80px; overflow: hidden; overflow-wrap: anywhere; color: var(--text-3); font-size: 12px; line-height: 20px; }
         td.empty { display: none; }
+        tbody tr.gap { margin: 0; padding: 0; border: 0; }
       }
     `,
   ];
@@ -46,18 +62,17 @@ export class MgClusterPlacements extends MgElement {
     for (const source of [state.placements, state.nodes]) this.whileConnected(() => source.hold());
   }
 
+  readonly #window = new Windowed<PlacementRow>(this, (row) => row.target, () => this.renderRoot.querySelector('tbody'), 40);
+
+  /** Few elements: a fleet has a thousand of these, most of them empty. */
   #cell(row: PlacementRow, node: string): unknown {
     const cells = row.cells.filter((cell) => cell.node === node);
-    if (cells.length === 0) return html`<span class="faint" aria-label="none">·</span>`;
-    return html`<ul>
-      ${cells.length > 1 ? html`<li><b>${cells.length} replicas</b></li>` : nothing}
-      ${cells.map(
-        (cell) => html`<li>
-          <a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${cell.deployment}>${this.#lost(node) ? html`<mg-status kind="unknown" word=${`${cell.state} when last heard`}></mg-status>` : html`<mg-status state=${cell.state}></mg-status>`}</a>
-          <small>${cell.gpus.join(', ') || 'CPU'}</small>
-        </li>`,
-      )}
-    </ul>`;
+    const lost = this.#lost(node);
+    return html`<td data-label=${node} class=${cells.length ? '' : 'empty'}>${cells.length > 1 ? html`<b>${cells.length} replicas</b>` : nothing}${cells.map((cell) => {
+      const word = lost ? `${cell.state} when last heard` : cell.state;
+      const gpus = cell.gpus.join(', ') || 'CPU';
+      return html`<a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${`${cell.deployment}: ${word}, on ${gpus}`}>${shape(lost ? 'unknown' : kindOf(cell.state))}<span>${word.charAt(0).toUpperCase() + word.slice(1)}</span><small>${gpus}</small></a>`;
+    })}</td>`;
   }
 
   #lost(node: string): boolean {
@@ -76,27 +91,37 @@ export class MgClusterPlacements extends MgElement {
     return html`<th scope="col"><div class="cell"><a href=${`/cluster/nodes?q=${encodeURIComponent(name)}`}>${name}</a>${off ? html`<mg-status state=${off}></mg-status>` : nothing}</div></th>`;
   }
 
+  #row(row: PlacementRow, nodes: readonly string[], at: number): unknown {
+    const placed = this.#placed(row);
+    const some = `${placed} of ${row.replicas}`;
+    return html`<tr data-key=${row.target} aria-rowindex=${this.#window.partial ? at + 2 : nothing}>
+      <th scope="row"><div class="cell">${row.model}${row.target === row.model ? nothing : html` <small>${row.target}</small>`}</div></th>
+      <td data-label="Placed" class=${placed < row.replicas ? 'short' : ''}>
+        ${placed < row.replicas ? html`<a href=${`/deployments/active?state=pending&q=${encodeURIComponent(row.model)}`}>${some}</a>` : some}
+      </td>
+      ${nodes.map((node) => this.#cell(row, node))}
+    </tr>`;
+  }
+
   protected override render(): unknown {
+    if (isWorker.value) return html`<h1 class="visually-hidden">Placements</h1><mg-elsewhere what="Where models run"></mg-elsewhere>`;
     const rows = state.placements.items.value;
     const nodes = [...new Set([...state.nodes.items.value.map((node) => node.name), ...rows.flatMap((row) => row.cells.map((cell) => cell.node))])].sort();
-    if (isWorker.value) return html`<h1 class="visually-hidden">Placements</h1><mg-elsewhere what="Where models run"></mg-elsewhere>`;
+    const places = this.#window.places(rows);
     return html`<h1 class="visually-hidden">Placements</h1>
       <mg-state .source=${state.placements} rows="4">
         ${rows.length
           ? html`<div class="scroll" tabindex="0" role="region" aria-label="Placements by model and node">
-              <table>
+              <table aria-rowcount=${this.#window.partial ? rows.length + 1 : nothing}>
                 <thead><tr><th scope="col">Model</th><th scope="col">Placed</th>${nodes.map((node) => this.#heading(node))}</tr></thead>
                 <tbody>
-                  ${rows.map(
-                    (row) => html`<tr>
-                      <th scope="row"><div class="cell">${row.model}${row.target === row.model ? nothing : html` <small>${row.target}</small>`}</div></th>
-                      <td data-label="Placed" class=${this.#placed(row) < row.replicas ? 'short' : ''}>
-                        ${this.#placed(row) < row.replicas
-                          ? html`<a href=${`/deployments/active?state=pending&q=${encodeURIComponent(row.model)}`}>${this.#placed(row)} of ${row.replicas}</a>`
-                          : html`${this.#placed(row)} of ${row.replicas}`}
-                      </td>
-                      ${nodes.map((node) => html`<td data-label=${node} class=${row.cells.some((cell) => cell.node === node) ? '' : 'empty'}><div class="cell">${this.#cell(row, node)}</div></td>`)}
-                    </tr>`,
+                  ${repeat(
+                    places,
+                    (place) => ('row' in place ? place.row.target : `gap after ${place.before}`),
+                    (place) =>
+                      'row' in place
+                        ? this.#row(place.row, nodes, place.at)
+                        : html`<tr class="gap" aria-hidden="true"><td colspan=${nodes.length + 2} ${height(place.gap)}></td></tr>`,
                   )}
                 </tbody>
               </table>

@@ -18,7 +18,7 @@ export class MgDecision extends MgElement {
       table { width: 100%; border-collapse: collapse; }
       caption { padding-bottom: 4px; color: var(--text-2); font-size: 12px; text-align: left; }
       th, td { padding: 4px 0; border-top: 1px solid var(--hairline); text-align: left; vertical-align: top; }
-      th { padding-right: 12px; font-weight: 400; }
+      th { min-width: 15ch; padding-right: 12px; font-weight: 400; }
       td { overflow-wrap: anywhere; }
       .size { padding-right: 12px; text-align: right; white-space: nowrap; }
       .formula { color: var(--text-3); font-size: 12px; }

@@ -89,7 +89,7 @@ export class MgDeploymentsActive extends MgElement {
       sort: (one) => one.state,
       text: (one) => `${one.state} ${one.reason}`,
     },
-    { id: 'model', label: 'Model', nowrap: true, cell: (one) => one.model, sort: (one) => one.model },
+    { id: 'model', label: 'Model', cell: (one) => one.model, sort: (one) => one.model },
     {
       id: 'where',
       label: 'GPUs',

@@ -13,6 +13,7 @@ import '../../kit/states.ts';
 import '../../kit/status.ts';
 import { healthOf } from './gpu-health.ts';
 import { hrefWith, param } from '../../router.ts';
+import '../overview/mg-gpu-map.ts';
 import { gpuHistory } from './gpu-history.ts';
 import { devicesStyles } from './mg-gpus-devices.css.ts';
 
@@ -133,7 +134,6 @@ export class MgGpusDevices extends MgElement {
 
   /** More than anybody reads as cards: a map, whose cells and nodes lead to their cards. */
   #many(gpus: readonly GpuView[]): unknown {
-    void import('../overview/mg-gpu-map.ts');
     const nodes = [...new Set(gpus.map((view) => view.node))];
     return html`<p class="nodes faint">Choose a GPU below, or all of one node: ${nodes.map((node) => html`<a href=${hrefWith({ q: `${node}/` })}>${node}</a> `)}</p>
       <mg-gpu-map .gpus=${gpus}></mg-gpu-map>`;

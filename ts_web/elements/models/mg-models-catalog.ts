@@ -74,10 +74,10 @@ export class MgModelsCatalog extends MgElement {
     { id: 'context', label: 'Context', numeric: true, cell: (entry) => count(entry.context), sort: (entry) => entry.context, optional: true },
     {
       id: 'vram',
-      label: 'VRAM needed',
+      label: 'GPUs × VRAM',
       numeric: true,
       nowrap: true,
-      cell: (entry) => (entry.default_gpus > 1 ? `${entry.default_gpus} × ${bytes(entry.vram_bytes)}` : bytes(entry.vram_bytes)),
+      cell: (entry) => `${Math.max(1, entry.default_gpus)} × ${bytes(entry.vram_bytes)}`,
       sort: (entry) => entry.vram_bytes * Math.max(1, entry.default_gpus),
     },
     {

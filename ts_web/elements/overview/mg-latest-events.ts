@@ -43,7 +43,10 @@ export class MgLatestEvents extends MgElement {
       const soon = (): void => {
         this.#timer ??= setTimeout(() => void this.#load(), CALM_MS);
       };
-      const stops = [state.deployments.items.subscribe(soon), state.nodes.items.subscribe(soon)];
+      let begun = false; // a subscription tells at once what is there already
+      const changed = (): void => void (begun && soon());
+      const stops = [state.deployments.items.subscribe(changed), state.nodes.items.subscribe(changed)];
+      begun = true;
       return () => {
         for (const stop of stops) stop();
         clearTimeout(this.#timer);

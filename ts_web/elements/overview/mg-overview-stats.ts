@@ -1,6 +1,6 @@
 import { css, html, nothing } from 'lit';
-import { customElement } from 'lit/decorators.js';
-import { state, type DeploymentView } from '../../appstate.ts';
+import { customElement, state as internal } from 'lit/decorators.js';
+import { state, type DeploymentView, type GpuView } from '../../appstate.ts';
 import { reasons } from '../../fleet.ts';
 import '../../kit/card.ts';
 import '../../kit/copy.ts';
@@ -18,6 +18,15 @@ import './mg-latest-events.ts';
 import './mg-verdict.ts';
 import './mg-vitals.ts';
 
+/** The landing page shows so many deployments, worst first; the rest are a click away. */
+const MOST = 24;
+const WORST: readonly string[] = ['failed', 'restarting', 'pending'];
+
+function worstFirst(all: readonly DeploymentView[]): readonly DeploymentView[] {
+  const rank = (one: DeploymentView): number => WORST.indexOf(one.state) + 1 || WORST.length + 1;
+  return [...all].sort((a, b) => rank(a) - rank(b));
+}
+
 /** Overview ▸ Stats: is the fleet healthy right now, and if not, what needs somebody. */
 @customElement('mg-overview-stats')
 export class MgOverviewStats extends MgElement {
@@ -31,9 +40,12 @@ export class MgOverviewStats extends MgElement {
     `,
   ];
 
+  /** What is further down is made in a task of its own, so that none is long. */
+  @internal() private whole = false;
+
   override connectedCallback(): void {
     super.connectedCallback();
-    for (const source of [state.overview, state.nodes, state.gpus, state.deployments, state.catalog]) this.whileConnected(() => source.hold());
+    for (const source of [state.overview, state.nodes, state.gpus, state.deployments]) this.whileConnected(() => source.hold());
   }
 
   readonly #columns: readonly Column<DeploymentView>[] = [
@@ -56,11 +68,13 @@ export class MgOverviewStats extends MgElement {
   ];
 
   #deployments(): unknown {
-    const all = state.deployments.items.value;
-    return html`<mg-card heading="Deployments" note=${all.length ? count(all.length) : ''}>
+    const all = worstFirst(state.deployments.items.value);
+    const shown = all.length > MOST ? all.slice(0, MOST) : all;
+    return html`<mg-card heading="Deployments" note=${shown.length < all.length ? `${count(shown.length)} of ${count(all.length)}, worst first` : all.length ? count(all.length) : ''}>
+      ${shown.length < all.length ? html`<a slot="actions" href="/deployments/active">All deployments</a>` : nothing}
       <mg-state .source=${state.deployments}>
         ${all.length
-          ? html`<mg-table bare label="deployments" .columns=${this.#columns} .rows=${all} .rowKey=${(one: DeploymentView) => one.id}></mg-table>`
+          ? html`<mg-table bare label="deployments" .columns=${this.#columns} .rows=${shown} .rowKey=${(one: DeploymentView) => one.id}></mg-table>`
           : html`<mg-empty heading="Nothing is deployed" icon="deployments">
               <p>Deploy a model from the catalog, or with</p>
               <mg-command text="modelgrid run qwen3-4b"></mg-command>
@@ -70,7 +84,7 @@ export class MgOverviewStats extends MgElement {
   }
 
   #drift(): unknown {
-    const drift = state.catalog.value?.drift;
+    const drift = state.overview.value?.catalog_drift;
     const news = [
       [drift?.added?.length ?? 0, 'new'],
       [drift?.changed?.length ?? 0, 'changed'],
@@ -88,17 +102,21 @@ export class MgOverviewStats extends MgElement {
     // All at once, or what comes late would push away what is being read.
     const ready = [state.overview, state.nodes, state.gpus, state.deployments].every((source) => source.loaded || source.problem);
     if (!ready) return html`<mg-verdict></mg-verdict>`;
+    if (!this.whole) setTimeout(() => (this.whole = true));
     return html`<mg-verdict></mg-verdict>
       ${reasons.value.length ? html`<mg-attention></mg-attention>` : nothing}
       <mg-vitals></mg-vitals>
       ${this.#drift()}
-      <mg-card heading="GPUs" note="line: utilisation · bar and colour: memory in use">
+      ${this.whole ? html`${this.#map(gpus)}<div class="two">${this.#deployments()}<mg-latest-events></mg-latest-events></div>` : nothing}`;
+  }
+
+  #map(gpus: readonly GpuView[]): unknown {
+    return html`<mg-card heading="GPUs" note="line: utilisation · bar and colour: memory in use">
         <mg-state .source=${state.gpus} rows="2">
           ${gpus.length
             ? html`<mg-gpu-map></mg-gpu-map>`
             : html`<mg-empty heading="No GPU was found" icon="gpus"><p><a href="/gpus/drivers">The drivers page</a> says what is installed.</p></mg-empty>`}
         </mg-state>
-      </mg-card>
-      <div class="two">${this.#deployments()}<mg-latest-events></mg-latest-events></div>`;
+      </mg-card>`;
   }
 }

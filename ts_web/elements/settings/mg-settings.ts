@@ -152,7 +152,7 @@ export class MgSettings extends MgElement {
         autocomplete=${setting.kind === 'secret' ? 'new-password' : ''}
         @mg-input=${(event: CustomEvent<string>) => this.#type(setting, event.detail)}
       ></mg-field>
-      ${waits ? html`<mg-badge tone="warning">restart required</mg-badge>` : view.applies[setting.key] === 'restart' && this.typed.has(setting.key) ? html`<mg-badge>from the next restart</mg-badge>` : nothing}
+      ${waits || view.applies[setting.key] === 'restart' ? html`<mg-badge tone=${waits || this.typed.has(setting.key) ? 'warning' : 'idle'}>restart required</mg-badge>` : nothing}
     </div>`;
   }
 

@@ -43,7 +43,7 @@ export function settingOf(root: Schema, key: string): Setting {
 
 /** What a description of the file says of a form: a field that is empty is `null`. */
 function inWords(text: string): string {
-  return text.replace(/\bempty or null\b/i, 'empty').replace(/\bnull\b/gi, (word) => (word === 'Null' ? 'Empty' : 'empty'));
+  return text.replace(/ ?Restart required\./, '').replace(/\b(empty or null|null or empty)\b/i, 'empty').replace(/\bnull\b/gi, (word) => (word === 'Null' ? 'Empty' : 'empty'));
 }
 
 function kindOf(key: string, choices: readonly Schema[]): SettingKind {

@@ -35,6 +35,7 @@ export class MgPalette extends MgElement {
       li .icon { color: var(--text-2); }
       .label { flex: none; max-width: 72%; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
       .note { flex: 0 1 auto; min-width: 0; color: var(--text-3); font-size: 12px; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+      @media (max-width: 480px) { .note { display: none; } .label { flex: 0 1 auto; max-width: none; } }
       .kind { margin-left: auto; color: var(--text-3); font-size: 12px; }
       .none { padding: 20px; text-align: center; color: var(--text-2); }
     `,

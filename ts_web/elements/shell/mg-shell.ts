@@ -13,11 +13,13 @@ import '../../kit/tabs.ts';
 import { path, view } from '../../router.ts';
 import { shortcuts, startShortcuts, type Global } from '../../shortcuts.ts';
 import { startVerdict } from '../../verdict.ts';
-import { areaOf } from '../../views.ts';
+import { areaOf, VIEWS } from '../../views.ts';
 import './mg-link-state.ts';
 import './mg-rail.ts';
 import { shellStyles } from './mg-shell.css.ts';
 import './mg-view.ts';
+
+const EARLY_MS = 10_000;
 
 /** Rail, top bar, and the view in the middle; the keyboard, the palette, the pause. */
 @customElement('mg-shell')
@@ -25,12 +27,14 @@ export class MgShell extends MgElement {
   static override styles = [MgElement.styles, shellStyles];
 
   @internal() private popup: 'palette' | 'sheet' | null = null;
+  @internal() private menuOpen = false;
   @query('dialog') private menu!: HTMLDialogElement;
   readonly #shortcuts = shortcuts((what) => this.#run(what));
 
   override connectedCallback(): void {
     super.connectedCallback();
     this.whileConnected(() => state.overview.hold());
+    this.whileConnected(() => this.#askEarly());
     this.whileConnected(startVerdict);
     this.whileConnected(() => startShortcuts(this.#shortcuts, () => void this.#open('palette')));
     this.whileConnected(() => {
@@ -44,6 +48,15 @@ export class MgShell extends MgElement {
         announce(view.value ? `${areaOf(now)?.title ?? ''} ${view.value.title}` : 'Not found');
       });
     });
+  }
+
+  /** What the landing page shows is asked for before anything is drawn; a little later it holds that itself. */
+  #askEarly(): () => void {
+    if (view.value !== VIEWS[0]) return () => undefined;
+    const releases = [state.nodes, state.gpus, state.deployments].map((source) => source.hold());
+    const release = (): void => releases.splice(0).forEach((one) => one());
+    const timer = setTimeout(release, EARLY_MS);
+    return () => (clearTimeout(timer), release());
   }
 
   #run(what: Global): void {
@@ -80,7 +93,7 @@ export class MgShell extends MgElement {
     const here = areaOf(path.value);
     const tabs = (here?.views ?? []).map((one) => ({ href: one.path, label: one.title, current: one.path === path.value }));
     return html`<header>
-      <button type="button" class="btn icon-only only-narrow" aria-label="Menu" @click=${() => this.menu.showModal()}>${icon('menu')}</button>
+      <button type="button" class="btn icon-only only-narrow" aria-label="Menu" @click=${() => ((this.menuOpen = true), this.menu.showModal())}>${icon('menu')}</button>
       <span class="place">${here?.title ?? 'Not found'}</span>
       ${tabs.length > 1 ? html`<mg-tabs label=${`${here?.title} subviews`} .tabs=${tabs}></mg-tabs>` : nothing}
       <span class="space"></span>
@@ -105,8 +118,8 @@ export class MgShell extends MgElement {
     const openSheet = (): void => void this.#open('sheet');
     return html`<nav aria-label="Skip"><a class="btn skip" href="#main" @click=${(e: Event) => (e.preventDefault(), this.renderRoot.querySelector('main')?.focus())}>Skip to content</a></nav>
       <mg-rail @mg-sheet=${openSheet}></mg-rail>
-      <dialog aria-label="Menu" @click=${(e: MouseEvent) => e.target === this.menu && this.menu.close()}>
-        <mg-rail full @mg-sheet=${openSheet}></mg-rail>
+      <dialog aria-label="Menu" @close=${() => (this.menuOpen = false)} @click=${(e: MouseEvent) => e.target === this.menu && this.menu.close()}>
+        ${this.menuOpen ? html`<mg-rail full @mg-sheet=${openSheet}></mg-rail>` : nothing}
       </dialog>
       <div class="main">
         ${this.#header()}
