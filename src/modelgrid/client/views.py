@@ -744,6 +744,7 @@ class NodeView(TypedDict):
     problem: str
     note: str
     connections: int
+    deployments_when_drained: int | None
 
 
 Origin = Literal["config", "catalog", "api"]
