@@ -19,6 +19,7 @@ from daemon_under_test import MODELGRID, SMALL, DaemonUnderTest, daemon_in
 from modelgrid.adapters.backup_tar import restore
 from modelgrid.adapters.backup_tar.archive import read_manifest
 from modelgrid.adapters.store_sql.tables import SCHEMA_VERSION
+from modelgrid.cli.main import run
 from modelgrid.domain.errors import InvalidConfig, InvalidInput
 
 ENV_SECRET = "hf_of-an-engine-0123456789"
@@ -31,16 +32,35 @@ WITH_SECRETS: dict[str, Any] = {
 
 def command(daemon: DaemonUnderTest, *arguments: str, code: int = 0, state: Path | None = None) -> Any:
     """Run a verb on the daemon's files; return its JSON, or the error it said."""
-    paths = ["--config", str(daemon.config_path), "--state-dir", str(state or daemon.state_dir)]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        ended = run([*arguments, "--json", *_paths(daemon, state)])
+    return _said(ended, out.getvalue(), err.getvalue(), code)
+
+
+def program(daemon: DaemonUnderTest, *arguments: str, code: int = 0) -> Any:
+    """As `command`, in a process of its own, as people run it."""
     done = subprocess.run(
-        [str(MODELGRID), *arguments, "--json", *paths], capture_output=True, text=True, check=False, timeout=120
+        [str(MODELGRID), *arguments, "--json", *_paths(daemon)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
-    assert done.returncode == code, done.stderr
+    return _said(done.returncode, done.stdout, done.stderr, code)
+
+
+def _paths(daemon: DaemonUnderTest, state: Path | None = None) -> list[str]:
+    return ["--config", str(daemon.config_path), "--state-dir", str(state or daemon.state_dir)]
+
+
+def _said(ended: int, out: str, err: str, code: int) -> Any:
+    assert ended == code, err
     if code == 0:
-        assert done.stderr == ""
-        return json.loads(done.stdout)
-    assert done.stdout == ""
-    return json.loads(done.stderr)["error"]
+        assert err == ""
+        return json.loads(out)
+    assert out == ""
+    return json.loads(err)["error"]
 
 
 def rewrite(source: Path, target: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
@@ -125,22 +145,22 @@ def test_a_restore_brings_the_state_back_and_keeps_what_was_there(daemon: Daemon
     deployment = daemon.run()[0]["id"]
     engine = daemon.engine_pids()[deployment]
     key = daemon.key
-    said = command(daemon, "backup", str(tmp_path), "--with-secrets")
+    said = program(daemon, "backup", str(tmp_path), "--with-secrets")
     file = Path(said["file"])
     assert file.parent == tmp_path
     assert file.stat().st_mode & 0o777 == 0o600
     assert {item["name"] for item in said["items"]} == {"state.db", "config.json", "secret.key", "token"}
     daemon.client.put_target("meta-llama/Llama-3.1-8B-Instruct", {"replicas": 0})
 
-    error = command(daemon, "restore", str(file), code=1)
+    error = program(daemon, "restore", str(file), code=1)
     assert "A daemon runs" in error["message"]
-    assert command(daemon, "restore", str(file), "--dry-run")["aside"] == []
+    assert program(daemon, "restore", str(file), "--dry-run")["aside"] == []
     assert len(daemon.client.list_targets()["items"]) == 3
 
     assert daemon.stop() == 0
     config = json.loads(daemon.config_path.read_text())
     daemon.config_path.write_text(json.dumps({**config, "logLevel": "debug"}))
-    restored = command(daemon, "restore", str(file))
+    restored = program(daemon, "restore", str(file))
     assert restored["warnings"] == []
     aside, old_config = map(Path, restored["aside"])
     assert {"state.db", "secret.key", "token"} <= names_below(aside)
