@@ -143,6 +143,7 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         log.info("control starts", platform=base.platform.reason)
         await _until(stopped, [serving, *tasks])
         services.hub.close()
+        base.logs.end_waits()
         assembly.standing.let_go()
         for item in servers:
             item.should_exit = True

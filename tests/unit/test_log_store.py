@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import json
 import os
 import time
@@ -106,6 +107,11 @@ async def test_waiting_ends_with_the_record_that_is_wanted(store: LogStore) -> N
     store.add("gateway", Level.INFO, "this")
     assert [record.message for record in (await waiting).records] == ["this"]
     assert (await store.following(2, 10, wanted, wait_seconds=0.01)).records == ()
+    waiting = asyncio.create_task(store.following(2, 10, wanted, wait_seconds=30.0))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    store.end_waits()
+    assert (await asyncio.wait_for(waiting, 10)).records == ()
 
 
 async def test_numbers_rise_over_a_crash(tmp_path: Path) -> None:
@@ -223,3 +229,18 @@ async def until(holds: Callable[[], object]) -> None:
     async with asyncio.timeout(10):
         while not holds():  # noqa: ASYNC110  the state is another task's
             await asyncio.sleep(0.01)
+
+
+async def test_what_is_said_after_the_end_fails_nowhere(tmp_path: Path) -> None:
+    failed: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    store = await opened(tmp_path / "logs")
+    store.add(DAEMON, Level.INFO, "the last one")
+    await store.close()
+    store.add(DAEMON, Level.INFO, "too late")
+    await asyncio.sleep(2 * log_store.FLUSH_SECONDS)
+    gc.collect()
+    assert failed == []
+    again = await opened(tmp_path / "logs")
+    assert [record.message for record in (await again.last(10)).records] == ["the last one"]
+    await again.close()

@@ -84,6 +84,8 @@ class OrderBook:
                     if (orders.epoch, orders.sequence) != (epoch, sequence):
                         return orders
                     await changed.wait()
+                    if self._changed.get(node) is not changed:  # it is no member any more
+                        break
         except TimeoutError:
             pass
         return None
@@ -107,7 +109,8 @@ class OrderBook:
         """The node is no member any more."""
         self._pages.pop(node, None)
         self._removals.pop(node, None)
-        self._changed.pop(node, None)
+        if (waiting := self._changed.pop(node, None)) is not None:
+            waiting.set()
         self._stale.discard(node)
 
     def _follow(self, deployment: DeploymentId) -> None:

@@ -77,6 +77,7 @@ class LogStore:
         self._readers = ThreadPoolExecutor(2, "log-reader")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._ends = self._closed = False
         self.problem = ""
         """Why records are not kept on disk at present; empty when they are."""
 
@@ -94,13 +95,19 @@ class LogStore:
         for record in kept.records:
             self._remember(record)
 
+    def end_waits(self) -> None:
+        """This process ends: tell whoever waits for a record that none came."""
+        self._ends = True
+        self._grown.set()
+
     async def close(self) -> None:
-        """Write what is left."""
+        """Write what is left. What is said from then on is not kept."""
         if self._timer is not None:
             self._timer.cancel()
             self._flush()
-        if self._writing is not None:
+        while self._writing is not None:
             await self._writing
+        self._closed = True
         await asyncio.get_running_loop().run_in_executor(self._writer, self._close_archive)
         self._writer.shutdown(wait=False)
         self._readers.shutdown(wait=False, cancel_futures=True)
@@ -192,12 +199,12 @@ class LogStore:
         while True:
             page = await self._following(min(after, self._next - 1), limit, wanted)
             left = ends - self._clock.monotonic()
-            if page.records or not page.complete or left <= 0:
+            if page.records or not page.complete or left <= 0 or self._ends:
                 return page
             after = page.reached
             try:
                 async with asyncio.timeout(left):
-                    while self._next <= after + 1:
+                    while self._next <= after + 1 and not self._ends:
                         self._grown.clear()
                         await self._grown.wait()
             except TimeoutError:
@@ -275,7 +282,7 @@ class LogStore:
             self._grown.set()
             for listener in self._listeners:
                 listener(heard)
-        if self._unwritten and self._writing is None:
+        if self._unwritten and self._writing is None and not self._closed:
             self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
