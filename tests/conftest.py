@@ -12,7 +12,7 @@ from typing import Any
 import certifi
 import pytest
 from hypothesis import HealthCheck, settings
-from tests.gateway_logs import gateway_exceptions
+from tests.daemon_logs import unexpected_exceptions
 
 from modelgrid.gateway import compiled
 
@@ -62,8 +62,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_gateway_raised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing a client sends raises an unhandled exception: no gateway that any test started has logged one."""
+def _no_daemon_raised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a client sends and whatever goes wrong around a daemon: no supervisor, control process or gateway that
+    any test started has logged an exception that this test does not name."""
     yield
-    raised = gateway_exceptions(tmp_path_factory.getbasetemp())
+    raised = unexpected_exceptions(tmp_path_factory.getbasetemp())
     assert raised == [], "\n".join(raised)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from gateway_kit import KEY, PATIENCE, Gateway, Upstream, answers, gateway, grant, model, request, secret
-from tests.gateway_logs import gateway_exceptions
+from tests.daemon_logs import expect_exception, unexpected_exceptions
 from tests.ports import free_port
 
 CHAT = "/v1/chat/completions"
@@ -219,11 +219,19 @@ async def test_a_key_never_learns_of_models_that_are_not_its_own(tmp_path: Path)
 
 
 def test_the_check_of_all_logs_sees_an_exception(tmp_path: Path) -> None:
-    """At the end of the session no log of a gateway may hold one: see `tests/conftest.py`."""
-    (tmp_path / "gateway").mkdir()
-    log = tmp_path / "gateway" / "daemon.log"
-    log.write_text('level=info event="is well" gateway=0\nTraceback of another process\n')
-    assert gateway_exceptions(tmp_path) == []
-    log.write_text('level=error event="Fatal error\\nTraceback (most recent call last):\\n…" gateway=0\n')
-    assert len(gateway_exceptions(tmp_path)) == 1
-    log.unlink()
+    """At the end of the session no log of a daemon may hold one: see `tests/conftest.py`."""
+    (tmp_path / "daemon").mkdir()
+    log, engine = tmp_path / "daemon" / "stderr-1", tmp_path / "daemon" / "simulated" / "engines" / "a.log"
+    engine.parent.mkdir(parents=True)
+    engine.write_text("Traceback (most recent call last):\n")
+    log.write_text('level=info event="is well" gateway=0\n')
+    assert unexpected_exceptions(tmp_path) == []
+    told = 'level=error event="Fatal error\\nTraceback (most recent call last):\\n…\\nValueError: x" gateway=0\n'
+    died = 'Traceback (most recent call last):\n  File "a.py", line 1, in main\n\nOSError: y\n'
+    log.write_text(f"{told}level=info\n{died}level=info event=well\nTask exception was never retrieved\n")
+    first, second, third = unexpected_exceptions(tmp_path)
+    assert (first.count("ValueError: x"), second.count("OSError: y"), third.count("never retrieved")) == (1, 1, 1)
+    assert "event=well" not in second
+    expect_exception(log, "OSError: y")
+    assert unexpected_exceptions(tmp_path) == [first, third]
+    log.write_text("")
