@@ -1,4 +1,4 @@
-"""How many examples the properties are tried with: 200, or 10,000 with `MODELGRID_NIGHTLY=1`."""
+"""How many examples the properties are tried with: 100, or 10,000 with `MODELGRID_NIGHTLY=1`."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ NIGHTLY = os.environ.get("MODELGRID_NIGHTLY") == "1"
 NIGHTLY_SECONDS = 3600
 
 # Examples are worlds of several nodes, and machines are shared: time per example says nothing here.
-settings.register_profile("default", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("nightly" if NIGHTLY else "default")
 
