@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 UNITS = (
     "unit/test_gateway_board.py", "unit/test_gateway_parts.py", "unit/test_gateway_relay.py",
     "unit/test_gateway_sheet.py", "property/test_admission_properties.py", "property/test_routing_properties.py",
-    "property/test_stream_properties.py",
+    "property/test_gateway_chunk_properties.py",
 )  # fmt: skip
 """Tests of compiled modules that put no classes of their own in the place of compiled ones."""
 PROCESSES = ("integration/test_gateway_serving.py", "integration/test_gateway_usage.py")
