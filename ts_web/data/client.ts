@@ -1,6 +1,7 @@
 import createClient from 'openapi-fetch';
 import type { components, paths } from './api.gen.ts';
 import { CallFailed, failureOf, UNREACHABLE } from './failure.ts';
+import { atOrBefore } from './stream/protocol.ts';
 
 export type Schemas = components['schemas'];
 
@@ -21,6 +22,13 @@ export interface Answer<T> {
   readonly etag: string;
   /** `X-ModelGrid-Node`: the other node that answered; empty: the daemon itself did. */
   readonly node: string;
+}
+
+let oldestPosition = '';
+
+/** The position of the oldest answer of this page; empty before the first. */
+export function oldest(): string {
+  return oldestPosition;
 }
 
 interface Raw<T> {
@@ -45,9 +53,11 @@ export async function call<T>(request: Promise<Raw<T>>): Promise<Answer<T>> {
     if (failure.code === 'password_change_required') onUnauthenticated('password_change_required');
     throw new CallFailed(failure);
   }
+  const position = response.headers.get('x-event-id') ?? '';
+  if (!oldestPosition || atOrBefore(position, oldestPosition)) oldestPosition = position;
   return {
     data: raw.data as T,
-    position: response.headers.get('x-event-id') ?? '',
+    position,
     etag: response.headers.get('etag') ?? '',
     node: response.headers.get('x-modelgrid-node') ?? '',
   };

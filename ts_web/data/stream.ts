@@ -1,5 +1,6 @@
 import { batch, computed, signal } from '@preact/signals-core';
 import { now, setDaemonTime } from '../kit/clock.ts';
+import { oldest } from './client.ts';
 import { openPort, type StreamPort } from './stream/port.ts';
 import type { Change, Link, ToTab } from './stream/protocol.ts';
 
@@ -58,7 +59,7 @@ export function follow(topic: string, listener: Listener): () => void {
 }
 
 function tellTopics(): void {
-  port?.send({ type: 'topics', topics: [...listeners.keys()] });
+  port?.send({ type: 'topics', topics: [...listeners.keys()], since: oldest() });
 }
 
 /** Open the stream after a login. */

@@ -120,6 +120,30 @@ test('opens one new connection for topics that come together, and none for fewer
   expect(connection.link.state).not.toBe('waiting');
 });
 
+test('begins after what the page has looked at already', async () => {
+  connection.stop();
+  connection = new StreamConnection((message) => said.push(message), server);
+  connection.follow(['nodes'], 'e-7');
+  connection.follow(['nodes', 'gpus'], 'e-9');
+  await vi.advanceTimersByTimeAsync(50);
+  expect(server.asked.at(-1)?.headers['Last-Event-ID']).toBe('e-7');
+});
+
+test('brings a new topic from where it was asked for, and what it had of the others not again', async () => {
+  await server.write(HELLO + change('e-2', 'a'));
+  connection.follow(['nodes', 'gpus']);
+  await server.write(change('e-4', 'b'));
+  server.down = true;
+  await vi.advanceTimersByTimeAsync(50);
+  server.down = false;
+  connection.kick();
+  await vi.advanceTimersByTimeAsync(50);
+  expect(server.asked.at(-1)?.headers['Last-Event-ID']).toBe('e-2');
+  const gpu = change('e-3', 'gpu').replace('"nodes"', '"gpus"');
+  await server.write(HELLO.replaceAll('e-1', 'e-2') + gpu + change('e-4', 'b') + change('e-5', 'c'));
+  expect(keys()).toEqual(['a', 'b', 'gpu', 'c']);
+});
+
 test('says that what came before is lost', async () => {
   await server.write(`${HELLO}event: reset\ndata: {"reason":"too old","topics":["nodes"]}\n\n`);
   expect(said).toContainEqual({ type: 'reset', reason: 'too old', topics: ['nodes'] });

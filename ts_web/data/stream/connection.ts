@@ -1,5 +1,5 @@
 import { FrameReader, type Frame } from './frames.ts';
-import type { Change, Link, Op, ToTab } from './protocol.ts';
+import { atOrBefore, type Change, type Link, type Op, type ToTab } from './protocol.ts';
 
 /** Three beats of five seconds: after that the connection is taken for dead. */
 export const SILENCE_MS = 15_000;
@@ -20,6 +20,12 @@ const BROWSER: Surroundings = {
   random: () => Math.random(),
 };
 
+/** What need not be said again: changes of `topics` at or before `upTo`. */
+interface Known {
+  readonly topics: readonly string[];
+  readonly upTo: string;
+}
+
 /**
  * The one connection to the daemon's stream. Resumes after the last id it has seen, tries again by itself with a
  * growing wait, and takes silence for a dead connection. Written on `fetch`, not on `EventSource`: that one closes for
@@ -28,6 +34,10 @@ const BROWSER: Surroundings = {
 export class StreamConnection {
   #topics: readonly string[] = [];
   #lastId = '';
+  /** Where the next connection begins, when its new topics were looked at before `#lastId`. */
+  #from = '';
+  /** What the last connection brought: these topics, up to `#lastId`. */
+  #brought: readonly string[] = [];
   #tries = 0;
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -43,11 +53,15 @@ export class StreamConnection {
     return this.#link;
   }
 
-  /** Follow these topics. More of them need a new connection, which goes on after the last id; fewer wait for one. */
-  follow(topics: readonly string[]): void {
+  /**
+   * Follow these topics. More of them need a new connection, fewer wait for one. It goes on where the last one was when
+   * they were asked for; the first one after `since`, the position of an answer that is older than what is looked at.
+   */
+  follow(topics: readonly string[], since = ''): void {
     const sorted = [...topics].sort();
     const grown = sorted.some((topic) => !this.#topics.includes(topic));
     if (grown || sorted.length === 0) this.#topics = sorted;
+    if (grown) this.#from ||= this.#lastId || since;
     if (sorted.length === 0) this.#close();
     else if (grown && this.#link.state !== 'refused') this.#soon(GATHER_MS);
   }
@@ -86,7 +100,9 @@ export class StreamConnection {
     try {
       const url = `/v1/_ui/events?topics=${this.#topics.map(encodeURIComponent).join(',')}`;
       const headers: Record<string, string> = { Accept: 'text/event-stream' };
-      if (this.#lastId) headers['Last-Event-ID'] = this.#lastId;
+      const topics = this.#topics;
+      const from = this.#from || this.#lastId;
+      if (from) headers['Last-Event-ID'] = from;
       const response = await this.world.fetch(url, { headers, cache: 'no-store', credentials: 'same-origin', signal: abort.signal });
       if (response.status === 401 || response.status === 403) {
         this.#close();
@@ -94,7 +110,12 @@ export class StreamConnection {
         return;
       }
       if (!response.ok || !response.body) why = `The stream was answered with status ${response.status}.`;
-      else await this.#read(response.body, abort);
+      else {
+        const known = { topics: this.#brought, upTo: this.#lastId };
+        this.#from = '';
+        this.#brought = topics;
+        await this.#read(response.body, abort, known);
+      }
     } catch (error) {
       if (abort.signal.reason === 'silence') why = 'Nothing was heard for 15 seconds.';
       else if (!abort.signal.aborted && !(error instanceof TypeError)) throw error;
@@ -117,28 +138,29 @@ export class StreamConnection {
     this.#watch = setTimeout(() => abort.abort('silence'), SILENCE_MS);
   }
 
-  async #read(body: ReadableStream<Uint8Array>, abort: AbortController): Promise<void> {
+  async #read(body: ReadableStream<Uint8Array>, abort: AbortController, known: Known): Promise<void> {
     const frames = new FrameReader();
     const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       this.#listen(abort);
-      this.#take(frames.read(value));
+      this.#take(frames.read(value), known);
     }
   }
 
-  #take(frames: readonly Frame[]): void {
+  #take(frames: readonly Frame[], known: Known): void {
     let changes: Change[] = [];
     const flush = (): void => {
       if (changes.length) this.say({ type: 'changes', changes });
       changes = [];
     };
     for (const { id, event, data } of frames) {
-      if (id) this.#lastId = id;
+      if (id && !atOrBefore(id, this.#lastId)) this.#lastId = id;
       this.#tries = 0;
       if (event === 'change') {
         const { topic, op, key, value } = JSON.parse(data) as { topic: string; op: Op; key?: string; value?: unknown };
+        if (known.topics.includes(topic) && atOrBefore(id, known.upTo)) continue;
         changes.push({ id, topic, op, key: key ?? '', value });
         continue;
       }

@@ -35,7 +35,7 @@ export class StreamHub {
     member.heardAt = Date.now();
     if (message.type === 'topics') {
       member.topics = message.topics;
-      this.#follow();
+      this.#follow(message.since);
     } else if (message.type === 'kick') this.#connection.kick();
     else if (message.type === 'stop') this.#connection.stop();
     else if (message.type === 'bye') {
@@ -44,9 +44,9 @@ export class StreamHub {
     }
   }
 
-  #follow(): void {
+  #follow(since = ''): void {
     const union = new Set([...this.#members.values()].flatMap((member) => member.topics));
-    this.#connection.follow([...union]);
+    this.#connection.follow([...union], since);
   }
 
   #sweep(): void {

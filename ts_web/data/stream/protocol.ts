@@ -30,7 +30,8 @@ export type ToTab =
   | { readonly type: 'reset'; readonly reason: string; readonly topics: readonly string[] };
 
 export type FromTab =
-  | { readonly type: 'topics'; readonly topics: readonly string[] }
+  /** `since`: the position of the oldest answer that is looked at; what changed after it is missing. */
+  | { readonly type: 'topics'; readonly topics: readonly string[]; readonly since: string }
   /** Try now: the page came into view, the network is back, or somebody logged in. */
   | { readonly type: 'kick' }
   /** The session is over: let go of the connection. */
