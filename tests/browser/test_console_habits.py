@@ -81,7 +81,6 @@ def test_lists_beyond_five_hundred_are_turned(page: Page, fleet: DaemonUnderTest
     page.goto("/access/apikeys?sort=label")
     settled(page)
     rows = page.locator("mg-table tbody tr")
-    expect(rows).to_have_count(PAGE)
     expect(page.get_by_text("Page 1 of 2")).to_be_visible()
     page.get_by_role("link", name="Next").click()
     expect(rows).to_have_count(20)

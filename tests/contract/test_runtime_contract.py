@@ -318,10 +318,10 @@ async def test_what_no_system_call_carries_is_refused(theatre: Stage) -> None:
 async def test_cycles_leak_nothing(theatre: Stage) -> None:
     if theatre.kind is RuntimeKind.SIMULATED:
         pytest.skip("the same class as `process`, which is counted")
-    runtime = theatre.runtime()
+    runtime, launch = theatre.runtime(), theatre.launch()  # one port for all of them: a claimed one costs a descriptor
 
     async def cycle() -> None:
-        ref = await theatre.started(runtime, theatre.launch())
+        ref = await theatre.started(runtime, launch)
         waiting = asyncio.create_task(runtime.wait(ref))
         await texts(runtime, ref)
         await runtime.stop(ref, 1)

@@ -144,10 +144,11 @@ def test_a_process_that_stops_inside_a_critical_section_stops_nobody_else(descri
     assert mine.lock(mine.record(TAG)) is True
 
 
-def test_a_full_page_forgets_what_was_full_for_the_longest(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECORDS", 3)
+def test_a_full_page_forgets_what_was_full_for_the_longest(descriptor: int) -> None:
     board = Board(descriptor, 1)
     board.join()
+    for number in range(module.RECORDS - 3):
+        board.add(board.record(tag_of("key", str(number))), 1)
     old, busy, recent = (board.record(tag_of("key", name)) for name in ("old", "busy", "recent"))
     board.spend(old, 10.0, 0.0)
     board.spend(recent, 20.0, 0.0)
@@ -161,12 +162,13 @@ def test_a_full_page_forgets_what_was_full_for_the_longest(descriptor: int, monk
         board.record(tag_of("key", "another"))
 
 
-def test_a_page_of_another_version_is_left_alone(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_another_version_is_left_alone(descriptor: int) -> None:
     Board(descriptor, 2)
     Board(descriptor, 2)
     with pytest.raises(BoardError, match="another version"):
         Board(descriptor, 3)
-    monkeypatch.setattr(module, "_LAYOUT", 2)
+    another = (module._LAYOUT + 1).to_bytes(module._CELL, sys.byteorder)
+    os.pwrite(descriptor, another, module._LAYOUT_CELL * module._CELL)
     with pytest.raises(BoardError, match="another version"):
         Board(descriptor, 2)
     assert _shared_board(descriptor, 2).size == Board.private().size, "serving goes on with a page of its own"
