@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 from tests.ports import free_port
@@ -459,14 +459,15 @@ def model(name: str, replicas: Sequence[Replica] = (), **fields: Any) -> ModelRo
     return ModelRoute(id=name, names=names, state=state, created=1_700_000_000, replicas=tuple(replicas), **fields)
 
 
+SomeGateway = TypeVar("SomeGateway", bound=Gateway)
+
+
 @asynccontextmanager
-async def gateway(folder: Path, *replicas: Replica, **settings: Any) -> AsyncIterator[Gateway]:
-    """A gateway that serves model `m` with `replicas`. Its log must hold no error when it ends."""
-    grid = Gateway(folder, GatewaySettings(**settings))
+async def running(grid: SomeGateway) -> AsyncIterator[SomeGateway]:
+    """Start and stop it, with this process as its control. Its log must hold no error when it ends."""
     try:
         await grid.start_control()
         await grid.start()
-        await grid.serve(*replicas)
         yield grid
         if grid.process is not None and grid.process.returncode is None:
             assert await grid.stop() == 0
@@ -478,3 +479,11 @@ async def gateway(folder: Path, *replicas: Replica, **settings: Any) -> AsyncIte
     log = grid.log.read_text()
     assert "Traceback" not in log, log
     assert "level=error" not in log, log
+
+
+@asynccontextmanager
+async def gateway(folder: Path, *replicas: Replica, **settings: Any) -> AsyncIterator[Gateway]:
+    """A gateway that serves model `m` with `replicas`."""
+    async with running(Gateway(folder, GatewaySettings(**settings))) as grid:
+        await grid.serve(*replicas)
+        yield grid

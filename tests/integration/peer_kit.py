@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gateway_kit import Client, Gateway, Response, Upstream
+from gateway_kit import Client, Gateway, Response, Upstream, running
 
 from modelgrid.adapters.node_certificate import NodeCertificate, ensure_certificate
 from modelgrid.domain.routing import GatewaySettings, ModelRoute, Peer, Replica, RoutingTable
@@ -117,26 +117,8 @@ async def cluster(folder: Path, *names: str, **settings: Any) -> AsyncIterator[l
         for name in names:
             home = folder / name
             home.mkdir()
-            nodes.append(await stack.enter_async_context(_running(Node(home, GatewaySettings(**settings), name=name))))
+            nodes.append(await stack.enter_async_context(running(Node(home, GatewaySettings(**settings), name=name))))
         for node in nodes:
             node.peers = tuple(other.peer for other in nodes)
         await publish(nodes)
         yield nodes
-
-
-@asynccontextmanager
-async def _running(node: Node) -> AsyncIterator[Node]:
-    try:
-        await node.start_control()
-        await node.start()
-        yield node
-        if node.process is not None and node.process.returncode is None:
-            assert await node.stop() == 0
-    finally:
-        if node.process is not None and node.process.returncode is None:
-            await node.kill()
-        await node.stop_control()
-        node.close()
-    log = node.log.read_text()
-    assert "Traceback" not in log, log
-    assert "level=error" not in log, log

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from gateway_kit import COMPLETION, KEY, PATIENCE, STREAM_HEAD, Client, Gateway, Peer, Seen, Upstream, request
+from gateway_kit import COMPLETION, KEY, PATIENCE, STREAM_HEAD, Client, Gateway, Peer, Seen, Upstream, request, running
 from gateway_kit import answers as answers_at_once
 from peer_kit import pinned
 
@@ -44,25 +44,11 @@ class TlsGateway(Gateway):
 
 
 @asynccontextmanager
-async def tls_gateway(folder: Path, upstream: Upstream, **settings: object) -> AsyncIterator[TlsGateway]:
-    """Serves model `m`. Its log must hold no error when it ends."""
-    grid = TlsGateway(folder)
-    try:
-        await grid.start_control()
-        await grid.start()
+async def tls_gateway(folder: Path, upstream: Upstream) -> AsyncIterator[TlsGateway]:
+    """Serves model `m`."""
+    async with running(TlsGateway(folder)) as grid:
         await grid.serve(upstream.replica())
-        await grid.change(**settings)
         yield grid
-        if grid.process is not None and grid.process.returncode is None:
-            assert await grid.stop() == 0
-    finally:
-        if grid.process is not None and grid.process.returncode is None:
-            await grid.kill()
-        await grid.stop_control()
-        grid.close()
-    log = grid.log.read_text()
-    assert "Traceback" not in log, log
-    assert "level=error" not in log, log
 
 
 async def test_requests_follow_each_other_on_one_connection(tmp_path: Path) -> None:
