@@ -144,6 +144,19 @@ test('brings a new topic from where it was asked for, and what it had of the oth
   expect(keys()).toEqual(['a', 'b', 'gpu', 'c']);
 });
 
+test('loses nothing of a new topic when it breaks before that has caught up', async () => {
+  await server.write(HELLO + change('e-2', 'a'));
+  connection.follow(['nodes', 'gpus']);
+  await server.write(change('e-5', 'b'));
+  await vi.advanceTimersByTimeAsync(50);
+  await server.write(HELLO.replaceAll('e-1', 'e-2') + change('e-3', 'first').replace('"nodes"', '"gpus"'));
+  await server.end();
+  await vi.advanceTimersByTimeAsync(1_100);
+  expect(server.asked.at(-1)?.headers['Last-Event-ID']).toBe('e-3');
+  await server.write(HELLO.replaceAll('e-1', 'e-3') + change('e-4', 'second').replace('"nodes"', '"gpus"') + change('e-5', 'b') + change('e-6', 'c'));
+  expect(keys()).toEqual(['a', 'b', 'first', 'second', 'c']);
+});
+
 test('says that what came before is lost', async () => {
   await server.write(`${HELLO}event: reset\ndata: {"reason":"too old","topics":["nodes"]}\n\n`);
   expect(said).toContainEqual({ type: 'reset', reason: 'too old', topics: ['nodes'] });

@@ -20,8 +20,8 @@ const BROWSER: Surroundings = {
   random: () => Math.random(),
 };
 
-/** What need not be said again: changes of `topics` at or before `upTo`. */
-interface Known {
+/** What need not be said again: changes of `topics` at or before `upTo`. Of new topics they are still to come. */
+interface Heard {
   readonly topics: readonly string[];
   readonly upTo: string;
 }
@@ -36,8 +36,7 @@ export class StreamConnection {
   #lastId = '';
   /** Where the next connection begins, when its new topics were looked at before `#lastId`. */
   #from = '';
-  /** What the last connection brought: these topics, up to `#lastId`. */
-  #brought: readonly string[] = [];
+  #heard: Heard = { topics: [], upTo: '' };
   #tries = 0;
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -111,10 +110,9 @@ export class StreamConnection {
       }
       if (!response.ok || !response.body) why = `The stream was answered with status ${response.status}.`;
       else {
-        const known = { topics: this.#brought, upTo: this.#lastId };
+        this.#lastId = from;
         this.#from = '';
-        this.#brought = topics;
-        await this.#read(response.body, abort, known);
+        await this.#read(response.body, abort, topics);
       }
     } catch (error) {
       if (abort.signal.reason === 'silence') why = 'Nothing was heard for 15 seconds.';
@@ -138,29 +136,33 @@ export class StreamConnection {
     this.#watch = setTimeout(() => abort.abort('silence'), SILENCE_MS);
   }
 
-  async #read(body: ReadableStream<Uint8Array>, abort: AbortController, known: Known): Promise<void> {
+  async #read(body: ReadableStream<Uint8Array>, abort: AbortController, topics: readonly string[]): Promise<void> {
     const frames = new FrameReader();
     const reader = body.pipeThrough(new TextDecoderStream() as ReadableWritablePair<string, Uint8Array>).getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       this.#listen(abort);
-      this.#take(frames.read(value), known);
+      this.#take(frames.read(value), topics);
     }
   }
 
-  #take(frames: readonly Frame[], known: Known): void {
+  #take(frames: readonly Frame[], topics: readonly string[]): void {
     let changes: Change[] = [];
     const flush = (): void => {
       if (changes.length) this.say({ type: 'changes', changes });
       changes = [];
     };
     for (const { id, event, data } of frames) {
-      if (id && !atOrBefore(id, this.#lastId)) this.#lastId = id;
+      const { topics: heard, upTo } = this.#heard;
+      if (id) {
+        this.#lastId = id;
+        if (id === upTo || !atOrBefore(id, upTo)) this.#heard = { topics, upTo: id };
+      }
       this.#tries = 0;
       if (event === 'change') {
         const { topic, op, key, value } = JSON.parse(data) as { topic: string; op: Op; key?: string; value?: unknown };
-        if (known.topics.includes(topic) && atOrBefore(id, known.upTo)) continue;
+        if (heard.includes(topic) && atOrBefore(id, upTo)) continue;
         changes.push({ id, topic, op, key: key ?? '', value });
         continue;
       }
