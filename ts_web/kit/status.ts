@@ -38,11 +38,23 @@ export function shape(kind: Kind): TemplateResult {
   return html`<svg class="shape is-${kind}" viewBox="0 0 14 14" aria-hidden="true">${SHAPES[kind]}</svg>`;
 }
 
+/** Of the shapes in an element: their size, and the colours of their kinds. */
+export const shapeStyles = css`
+  .shape { width: 13px; height: 13px; flex: none; }
+  .is-ok { color: var(--ok); }
+  .is-busy { color: var(--accent); }
+  .is-warning { color: var(--warning); }
+  .is-critical { color: var(--critical); }
+  .is-maintenance { color: var(--maintenance); }
+  .is-idle, .is-unknown { color: var(--idle); }
+`;
+
 /** Shape, word and colour of a state: `<mg-status state="running">`. `kind` overrides what the word means; `wrap` lets long words break. */
 @customElement('mg-status')
 export class MgStatus extends MgElement {
   static override styles = [
     MgElement.styles,
+    shapeStyles,
     css`
       :host {
         display: inline-flex;
@@ -55,17 +67,6 @@ export class MgStatus extends MgElement {
       }
       :host([wrap]) { white-space: normal; overflow-wrap: anywhere; }
       :host([wrap]) span { min-width: 0; }
-      .shape {
-        width: 13px;
-        height: 13px;
-        flex: none;
-      }
-      .is-ok { color: var(--ok); }
-      .is-busy { color: var(--accent); }
-      .is-warning { color: var(--warning); }
-      .is-critical { color: var(--critical); }
-      .is-maintenance { color: var(--maintenance); }
-      .is-idle, .is-unknown { color: var(--idle); }
     `,
   ];
 

@@ -4,7 +4,7 @@ import { isWorker, state, type PlacementRow } from '../../appstate.ts';
 import { repeat } from 'lit/directives/repeat.js';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/states.ts';
-import { kindOf, shape } from '../../kit/status.ts';
+import { kindOf, shape, shapeStyles } from '../../kit/status.ts';
 import '../../kit/status.ts';
 import { height, Windowed } from '../../kit/windowed.ts';
 import './mg-elsewhere.ts';
@@ -16,6 +16,7 @@ const LEAVING: ReadonlySet<string> = new Set(['draining', 'stopping', 'stopped']
 export class MgClusterPlacements extends MgElement {
   static override styles = [
     MgElement.styles,
+    shapeStyles,
     css`
       :host { display: block; }
       .scroll { position: relative; overflow-x: auto; border: 1px solid var(--hairline); border-radius: 8px; background: var(--s1); }
@@ -30,13 +31,6 @@ export class MgClusterPlacements extends MgElement {
       td small { grid-column: 2; white-space: nowrap; }
       td a:has(small):hover { text-decoration: underline; }
       td a + a { margin-top: 4px; }
-      .shape { width: 13px; height: 13px; flex: none; }
-      .is-ok { color: var(--ok); }
-      .is-busy { color: var(--accent); }
-      .is-warning { color: var(--warning); }
-      .is-critical { color: var(--critical); }
-      .is-maintenance { color: var(--maintenance); }
-      .is-idle, .is-unknown { color: var(--idle); }
       td.empty::before { content: '·' / 'none'; color: var(--text-3); }
       tr.gap td { padding: 0; border: 0; }
       small { color: var(--text-2); font-size: 12px; }

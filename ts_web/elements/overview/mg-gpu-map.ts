@@ -5,7 +5,7 @@ import { gpuKey, state, type GpuView } from '../../appstate.ts';
 import { MgElement } from '../../kit/element.ts';
 import { bytes, number, percent } from '../../kit/format.ts';
 import { pathsOf, type Point } from '../../kit/sparkline.ts';
-import { shape } from '../../kit/status.ts';
+import { shape, shapeStyles } from '../../kit/status.ts';
 import { gpuHistory } from '../gpus/gpu-history.ts';
 import { healthOf } from '../gpus/gpu-health.ts';
 
@@ -25,6 +25,7 @@ function lineOf(points: readonly Point[]): string {
 export class MgGpuMap extends MgElement {
   static override styles = [
     MgElement.styles,
+    shapeStyles,
     css`
       :host { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(560px, 100%), 1fr)); gap: 0 24px; container-type: inline-size; }
       .node { display: grid; grid-template-columns: minmax(80px, 112px) 1fr; align-items: center; gap: 8px; padding: 3px 0; }
@@ -36,7 +37,7 @@ export class MgGpuMap extends MgElement {
       a { position: relative; display: flex; gap: 4px; height: 44px; padding: 3px 6px; border: 1px solid var(--hairline); border-radius: 5px; background: var(--s2); color: var(--text); font-size: 12px; line-height: 16px; font-weight: 600; text-decoration: none; white-space: nowrap; overflow: hidden; }
       a:hover { border-color: var(--control); }
       a::before { content: attr(data-label); flex: 1 1 0; min-width: 0; overflow: hidden; text-overflow: ellipsis; color: var(--text-2); font-weight: 400; }
-      .shape { order: -1; width: 10px; height: 10px; margin-top: 3px; flex: none; }
+      .shape { order: -1; width: 10px; height: 10px; margin-top: 3px; }
       .drawn { position: absolute; inset: auto 0 0 0; width: 100%; height: 22px; color: var(--accent); }
       .low .drawn { color: var(--idle); }
       .high .drawn { color: var(--maintenance); }
@@ -46,9 +47,6 @@ export class MgGpuMap extends MgElement {
       .critical { border: 2px solid var(--critical); background: var(--critical-tint); }
       .warning { border: 2px dashed var(--warning); background: var(--warning-tint); }
       .unknown { border-style: dashed; border-color: var(--control); }
-      .is-critical { color: var(--critical); }
-      .is-warning { color: var(--warning); }
-      .is-unknown { color: var(--idle); }
       @container (max-width: 560px) {
         .node { grid-template-columns: 1fr; gap: 2px; padding: 6px 0; }
         .cells.many { grid-template-columns: repeat(4, minmax(0, 1fr)); }
