@@ -5,6 +5,7 @@ from pathlib import Path
 
 from modelgrid import __version__
 from modelgrid.config.model import Config
+from modelgrid.config.urls import reachable
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.gpu import GpuInventory
 from modelgrid.domain.units import format_bytes
@@ -40,13 +41,6 @@ def banner(
     lines = [f"ModelGrid {__version__} is ready.", ""]
     lines += [f"  {name:<{width}}  {value}" for name, value in rows]
     return "\n".join([*lines, "", *_try_it(base, first_key, sample_model), ""])
-
-
-def reachable(host: str) -> str:
-    """Return a host name that a client on this machine can use for a bind address."""
-    if host in {"0.0.0.0", "::", ""}:  # noqa: S104  compared, not bound
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
 
 
 def _gpus(inventory: GpuInventory, *, simulated: bool) -> str:

@@ -24,12 +24,13 @@ from modelgrid.api.guard import security_headers
 from modelgrid.api.publisher import Publisher
 from modelgrid.appliers import Live, as_listening, missing_ports, settings_of
 from modelgrid.assembly import Arguments, Assembly, lay_foundation
-from modelgrid.banner import banner, reachable
+from modelgrid.banner import banner
 from modelgrid.clustering import NotJoined
 from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
 from modelgrid.config.paths import ENDPOINT_FILE, TOKEN_FILE
+from modelgrid.config.urls import reachable
 from modelgrid.daemon_log import Tap, configure_logging, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError

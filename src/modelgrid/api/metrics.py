@@ -9,6 +9,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from modelgrid.api.context import Context
 from modelgrid.config.model import ApiConfig
+from modelgrid.config.urls import reachable
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.metric import METRIC, METRICS, QUANTILES
 from modelgrid.services.metrics.engine import Histogram
@@ -198,8 +199,6 @@ def dashboard_text() -> str:
 
 
 def scrape_config(api: ApiConfig) -> str:
-    target = "127.0.0.1" if api.host in {"0.0.0.0", "::"} else api.host  # noqa: S104  compared, not bound
-    shown = f"[{target}]" if ":" in target else target
     scheme = "  scheme: https  # put a name of the certificate in the place of the address\n" if api.tls else ""
     return f"""\
 # Of scrape_configs in prometheus.yml. The key is any API key that is not bound to models:
@@ -210,7 +209,7 @@ def scrape_config(api: ApiConfig) -> str:
 {scheme}  authorization:
     credentials_file: /etc/prometheus/modelgrid.key
   static_configs:
-    - targets: ["{shown}:{api.port}"]
+    - targets: ["{reachable(api.host)}:{api.port}"]
 """
 
 

@@ -21,6 +21,7 @@ from modelgrid.cli.systemd_unit import API_SOCKET, SERVICE, UI_SOCKET, UnitFacts
 from modelgrid.cli.tables import NOTHING, facts
 from modelgrid.cli.up import prepare_state
 from modelgrid.config.file import load_config, write_atomically
+from modelgrid.config.urls import in_url
 from modelgrid.domain.errors import Forbidden, InvalidConfig, InvalidInput, ModelGridError
 
 RELOAD_SECONDS = 60.0
@@ -235,7 +236,7 @@ def _address(host: str, port: int) -> str:
     """Return an address as systemd.socket(5) takes it: names are not looked up there."""
     if host == "localhost":
         host = "127.0.0.1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{in_url(host)}:{port}"
 
 
 def _account(user: str) -> pwd.struct_passwd:

@@ -1,5 +1,5 @@
-"""Which addresses the configuration may send the daemon to. Pure: names are judged as they are written; what they
-resolve to is judged where the connection is made."""
+"""Addresses in URLs, and to which of them the configuration may send the daemon. Pure: names are judged as they are
+written; what they resolve to is judged where the connection is made."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -8,6 +8,20 @@ from modelgrid.decide.addresses import forbidden_address, is_loopback
 
 METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
 """Names under which clouds give a machine's credentials to whoever asks from it."""
+
+
+ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  compared, not bound
+"""Who listens on one of these listens on every address of the machine."""
+
+
+def in_url(host: str) -> str:
+    """Return a host name or address as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def reachable(host: str) -> str:
+    """Return, as it stands in a URL, what a client on this machine can use for a bind address."""
+    return "127.0.0.1" if host in ALL_ADDRESSES else in_url(host)
 
 
 def check_url(url: str) -> str:

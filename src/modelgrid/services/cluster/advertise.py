@@ -4,8 +4,8 @@ import socket
 from urllib.parse import urlsplit
 
 from modelgrid.config.model import Config
+from modelgrid.config.urls import ALL_ADDRESSES, in_url
 
-_ALL = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  compared, not bound
 _NOWHERE = "192.0.2.1"
 """An address that nobody has (RFC 5737): the way to it is the way to everybody."""
 
@@ -25,11 +25,11 @@ def gateway_url(config: Config) -> str:
     if config.cluster.advertise_url:
         return config.cluster.advertise_url.rstrip("/")
     host = _reached_at(config.api.host, "")
-    return f"{config.api.scheme}://{f'[{host}]' if ':' in host else host}:{config.api.port}"
+    return f"{config.api.scheme}://{in_url(host)}:{config.api.port}"
 
 
 def _reached_at(listening: str, towards: str) -> str:
-    if listening not in _ALL:
+    if listening not in ALL_ADDRESSES:
         return listening
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
