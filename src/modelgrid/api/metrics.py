@@ -40,7 +40,7 @@ class SeriesList(BaseModel):
     long_range: int
     """Seconds that the 10 s values reach back: a day, or less of it where a large fleet leaves no room for more."""
     left_out: int
-    """How many series there is no room for at present, of all metrics. 0 but in fleets of thousands of GPUs."""
+    """Of how many GPUs, deployments and models there is no room for series. 0 but in fleets of thousands of GPUs."""
 
 
 class BucketView(BaseModel):

@@ -92,7 +92,8 @@ class SeriesStore:
             log.warning("series reach back less far", hours=self.long_range // HOUR_SECONDS, series=self._count)
 
     def left_out(self, second: int, within: int = 5) -> int:
-        """Return how many series there was no room for in the last seconds."""
+        """Return how often there was no room in the last second in which there was none, if that was within so many:
+        once for each series, and once for what `takes` refuses, all of whose series are left out."""
         return self._refused if self._refused_at >= second - within else 0
 
     def size(self) -> int:
