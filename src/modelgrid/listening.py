@@ -18,6 +18,9 @@ class Listen(TypedDict):
     port: int
     count: int
     """Sockets on the same port, shared by SO_REUSEPORT when more than one."""
+    waits: bool
+    """Whether connections wait while nobody serves them yet or any more. Where they do not, the port is taken at once
+    and the child listens when it can answer: until then, and while the daemon ends, who calls is refused at once."""
 
 
 class Group:
@@ -63,7 +66,7 @@ class Sockets:
         if given := self._from_systemd.get(name):
             host, port = given[0].getsockname()[:2]
             same = (host, port) in [tuple(address[:2]) for *_, address in _resolved(listen)]
-            fact = listen if same else Listen(name=name, host=host, port=port, count=count)
+            fact = listen if same else Listen(name=name, host=host, port=port, count=count, waits=True)
             self._groups[name] = Group(fact, given, inherited=True)
             return
         self._groups[name] = Group(listen, _bind(listen, count, trial=not self._ours(listen["port"])), inherited=False)
@@ -99,6 +102,12 @@ class Sockets:
             if not group.inherited:
                 self._close(group)
 
+    def close_what_does_not_wait(self) -> None:
+        """Leave to the children alone what they listen on: when they close it, who calls is refused."""
+        for group in self._groups.values():
+            if not group.listen["waits"]:
+                self._close(group)
+
     def _close(self, group: Group) -> None:
         self._former.add(group.listen["port"])
         for item in group.sockets:
@@ -126,8 +135,9 @@ def _bind(listen: Listen, count: int, *, trial: bool) -> list[socket.socket]:
         bound(shared=False).close()
     sockets = [bound(shared=True) for _ in range(count)]
     for item in sockets:
-        item.listen(BACKLOG)
         item.setblocking(False)
+        if listen["waits"]:
+            item.listen(BACKLOG)
     return sockets
 
 
@@ -140,7 +150,7 @@ def _resolved(listen: Listen) -> list[Any]:
 def why_not(host: str, port: int, *, ours: bool) -> str:
     """Return why nobody could listen there, or nothing. `ours`: the daemon holds that port, on another address."""
     try:
-        for item in _bind(Listen(name="", host=host, port=port, count=1), 1, trial=not ours):
+        for item in _bind(Listen(name="", host=host, port=port, count=1, waits=False), 1, trial=not ours):
             item.close()
     except OSError as error:
         return error.strerror or str(error)

@@ -247,6 +247,7 @@ class Supervisor:
         notify_systemd("STOPPING=1")
         self._exit_code = exit_code
         self._stop_by = time.monotonic() + STOP_SECONDS
+        self._sockets.close_what_does_not_wait()
         for child in self._children:
             for process in (child.process, *child.retiring):
                 if process is not None:

@@ -39,7 +39,7 @@ class SupervisedGateways(Gateway):
             )
             for index in range(self.workers)
         ]
-        listen = Listen(name="api", host="127.0.0.1", port=self.port, count=self.workers)
+        listen = Listen(name="api", host="127.0.0.1", port=self.port, count=self.workers, waits=True)
         again = self.folder / "plan.json"
         plan = Plan(
             lock=str(self.folder / "lock"),

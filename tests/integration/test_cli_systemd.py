@@ -94,7 +94,7 @@ def test_without_activation_the_supervisor_binds_itself(monkeypatch):
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "1")
     port = free_port()
-    wanted = Listen(name="api", host="127.0.0.1", port=port, count=1)
+    wanted = Listen(name="api", host="127.0.0.1", port=port, count=1, waits=True)
     sockets = Sockets()
     sockets.open(wanted)
     assert sockets.listening() == [wanted]

@@ -71,12 +71,14 @@ def make_plan(
     places += ["--state-url", state_url] if state_url else []
     control = [python, "-m", "modelgrid.control", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
     listen = [
-        Listen(name="api", host=api.host, port=api.port, count=api.workers),
-        Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1),
+        Listen(name="api", host=api.host, port=api.port, count=api.workers, waits=True),
+        Listen(name="ui", host=api.ui_host, port=api.ui_port, count=1, waits=True),
     ]
     if role is not NodeRole.STANDALONE:
-        listen.append(Listen(name="peers", host=config.cluster_host, port=config.cluster.peer_port, count=api.workers))
-        listen.append(Listen(name="cluster", host=config.cluster_host, port=config.cluster.port, count=1))
+        host, cluster = config.cluster_host, config.cluster
+        listen.append(Listen(name="peers", host=host, port=cluster.peer_port, count=api.workers, waits=True))
+        # A node that is refused knows that nobody gives its deployments away; one that waits has to fear it.
+        listen.append(Listen(name="cluster", host=host, port=cluster.port, count=1, waits=False))
         control += ["--cluster-socket", "{fd:cluster:0}"]
     files = certificate_in(state_dir / FOLDER)
     identity = ["--certificate", str(files.certificate), "--key", str(files.key)]
