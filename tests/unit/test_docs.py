@@ -87,6 +87,11 @@ def test_troubleshooting_names_only_diagnoses_that_exist() -> None:
     assert named <= {rule.code for rule in RULES}
 
 
+def test_a_decision_is_headed_by_its_number() -> None:
+    for page in sorted((ROOT / "docs/decisions").glob("0*.md")):
+        assert page.read_text().startswith(f"# {page.name[:4]}: "), page.name
+
+
 # Links
 
 
