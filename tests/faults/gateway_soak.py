@@ -20,7 +20,6 @@ from modelgrid.domain.routing import Replica
 from modelgrid.simulator.spawn import SpawnedEngine, spawned
 
 REPLICAS = 3
-CLIENTS = 24
 KILL_SECONDS = 20.0
 LOAD_AFTER_KILL_SECONDS = 5.0
 TOKENS = 30
@@ -88,8 +87,9 @@ def _replica(name: str, engine: SpawnedEngine) -> Replica:
     return Replica(id=name, host=url.hostname, port=url.port)
 
 
-async def soak(folder: Path, seconds: float, seed: int = 0) -> Soaked:
-    """Run the load and return what was found. Raises nothing for wrong answers: they are in the result."""
+async def soak(folder: Path, seconds: float, *, clients: int, pause: float, seed: int = 0) -> Soaked:
+    """Run the load of so many clients, each with a `pause` (seconds) before a request, and return what was found.
+    Raises nothing for wrong answers: they are in the result."""
     found = Soaked(seconds)
     async with AsyncExitStack() as stack:
         grid = await stack.enter_async_context(gateway(folder))
@@ -99,7 +99,7 @@ async def soak(folder: Path, seconds: float, seed: int = 0) -> Soaked:
         found.descriptors = (process.num_fds(), 0)
         found.threads = (process.num_threads(), 0)
         end = time.monotonic() + seconds
-        load = [asyncio.create_task(_client(grid, found, random.Random(seed + n), end)) for n in range(CLIENTS)]
+        load = [asyncio.create_task(_client(grid, found, random.Random(seed + n), end, pause)) for n in range(clients)]
         others = [
             asyncio.create_task(_kill_in_turn(fleet, found, end)),
             asyncio.create_task(_watch(process, found, end)),
@@ -127,10 +127,11 @@ async def _watch(process: psutil.Process, found: Soaked, end: float) -> None:
         await asyncio.sleep(1.0)
 
 
-async def _client(grid: Gateway, found: Soaked, dice: random.Random, end: float) -> None:
+async def _client(grid: Gateway, found: Soaked, dice: random.Random, end: float, pause: float) -> None:
     while time.monotonic() < end:
         async with grid.client() as client:
             for _ in range(dice.randint(1, 20)):
+                await asyncio.sleep(pause * 2 * dice.random())
                 if time.monotonic() >= end or not await _one(client, found, dice):
                     break
 
