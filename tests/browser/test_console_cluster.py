@@ -156,6 +156,24 @@ def test_the_control_plane_sees_where_it_runs(chromium: Browser, joined: Cluster
         assert violations(page) == []
 
 
+def test_the_log_of_another_node_is_read_from_its_row(chromium: Browser, joined: ClusterUnderTest) -> None:
+    with console(chromium, joined.control, "/cluster/nodes") as page:
+        row = row_of(page, WORKER)
+        row.get_by_role("button", name="Actions for").click()
+        row.get_by_role("link", name="Logs").click()
+        expect(page).to_have_url(f"{joined.control.console_url}/logs?node={WORKER}")
+        lines = page.get_by_role("region", name="Log", exact=True)
+        expect(lines.get_by_text("deployment assigned").first).to_be_visible()
+        expect(page.get_by_label("One deployment").get_by_role("option")).to_have_count(2)
+        call(joined.workers[WORKER], "POST", "/catalog/refresh")
+        expect(lines.get_by_text("action=refresh_catalog").first).to_be_visible()
+        assert violations(page) == []
+        page.get_by_label("Node", exact=True).select_option("control-a (this node)")
+        expect(page).to_have_url(f"{joined.control.console_url}/logs")
+        expect(lines.get_by_text("control starts").first).to_be_visible()
+        expect(lines.get_by_text("action=refresh_catalog")).to_have_count(0)
+
+
 def test_a_model_is_asked_for_on_nodes_with_labels(chromium: Browser, joined: ClusterUnderTest) -> None:
     with console(chromium, joined.control, f"/models/catalog?deploy={OTHER}") as page:
         dialog = page.locator("mg-deploy-dialog")

@@ -13,7 +13,7 @@ const record = (seq: number, more: Partial<LogRecord> = {}): LogRecord => ({
 }); // prettier-ignore
 
 /** A daemon that has these records, and answers as `GET /v1/_ui/logs` does. */
-function daemonWith(all: LogRecord[]): URLSearchParams[] {
+function daemonWith(all: LogRecord[], node = ''): URLSearchParams[] {
   const asked: URLSearchParams[] = [];
   answer = (request) => {
     const query = new URL(request.url).searchParams;
@@ -23,7 +23,7 @@ function daemonWith(all: LogRecord[]): URLSearchParams[] {
     const items = after !== null ? following.slice(0, limit ?? 500) : all.filter((one) => one.seq < (before ?? Infinity)).slice(-(limit ?? 500));
     const first = items[0]?.seq ?? 0;
     const body = { items, next_after: items.at(-1)?.seq ?? after ?? all.at(-1)?.seq ?? 0, next_before: all.some((one) => one.seq < first) ? first : 0, complete: true };
-    return Promise.resolve(new Response(JSON.stringify(body), { headers: { 'X-Event-Id': 'e-1', 'Content-Type': 'application/json' } }));
+    return Promise.resolve(new Response(JSON.stringify(body), { headers: { ...(node ? { 'X-ModelGrid-Node': node } : { 'X-Event-Id': 'e-1' }), 'Content-Type': 'application/json' } }));
   };
   return asked;
 }
@@ -120,10 +120,23 @@ test('what is searched for is searched by the daemon, live too', async () => {
   expect(asked[1]?.get('grep')).toBe('(?i)a\\.b');
 });
 
+test('the log of another node is asked for, and what the stream brings is left out', async () => {
+  const all = from(1, 3);
+  const asked = daemonWith(all, 'worker-a');
+  const feed = new Told({ ...EVERYTHING, node: 'worker-a' });
+  const release = feed.hold();
+  await expect.poll(() => seqs(feed)).toEqual([1, 2, 3]);
+  feed.tell(record(4, { message: 'of this node' }));
+  all.push(record(5));
+  await expect.poll(() => seqs(feed), { timeout: 3_000 }).toEqual([1, 2, 3, 5]);
+  expect(asked.every((query) => query.get('node') === 'worker-a')).toBe(true);
+  release();
+});
+
 test('a wish is the same to the daemon, to the stream and to a file', () => {
-  const wish = { ...EVERYTHING, sources: ['deployment', 'scheduler'], level: 'warning', text: 'x+', expression: true, since: 5 };
-  expect(queryOf(wish)).toEqual({ source: ['deployment', 'scheduler'], level: 'warning', grep: 'x+', since: 5 });
-  expect(exportOf(wish)).toBe('/v1/_ui/logs?format=ndjson&source=deployment&source=scheduler&level=warning&grep=x%2B&since=5');
+  const wish = { ...EVERYTHING, node: 'worker-a', sources: ['deployment', 'scheduler'], level: 'warning', text: 'x+', expression: true, since: 5 };
+  expect(queryOf(wish)).toEqual({ node: 'worker-a', source: ['deployment', 'scheduler'], level: 'warning', grep: 'x+', since: 5 });
+  expect(exportOf(wish)).toBe('/v1/_ui/logs?format=ndjson&node=worker-a&source=deployment&source=scheduler&level=warning&grep=x%2B&since=5');
   expect(wanted(wish, record(9, { source: 'deployment:a', level: 'error' }))).toBe(true);
   expect(wanted(wish, record(9, { source: 'daemon', level: 'error' }))).toBe(false);
   expect(wanted(wish, record(9, { source: 'scheduler', level: 'info' }))).toBe(false);

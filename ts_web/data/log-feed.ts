@@ -44,6 +44,8 @@ export class LogFeed extends Live implements LogSource {
   #busy = false;
   /** Older lines are fetched until there are none, or no room. */
   #all = false;
+  /** Another node has the records: what the stream brings is of this one. */
+  #elsewhere = false;
   #incoming: LogRecord[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -79,6 +81,7 @@ export class LogFeed extends Live implements LogSource {
   }
 
   protected apply(changes: readonly Change[]): void {
+    if (this.#elsewhere) return;
     const records = changes
       .filter((change) => change.op === 'append')
       .flatMap((change) => change.value as LogRecord[])
@@ -159,7 +162,8 @@ export class LogFeed extends Live implements LogSource {
 
   /** Records of another node are asked for over and over, for as long as somebody looks. */
   #askAgain(page: LogPage): void {
-    if (page.node) this.#timer ??= setTimeout(() => ((this.#timer = undefined), this.reload()), ELSEWHERE_MS);
+    this.#elsewhere = page.node !== '';
+    if (this.#elsewhere) this.#timer ??= setTimeout(() => ((this.#timer = undefined), this.reload()), ELSEWHERE_MS);
   }
 
   /** Fetch a page of what follows; where that is all, it is live from then on. */

@@ -9,6 +9,8 @@ export const LEVELS = ['debug', 'info', 'warning', 'error'] as const;
 
 /** Which records of the log somebody wants to see. */
 export interface LogWish {
+  /** The node whose log it is; empty: the node that serves this console, or of one deployment the node that runs it. */
+  readonly node: string;
   /** `daemon`, `scheduler`, `gateway`, `deployment` (all of them), `deployment:<id>`; none: all. */
   readonly sources: readonly string[];
   readonly level: string;
@@ -21,12 +23,13 @@ export interface LogWish {
   readonly until: number | null;
 }
 
-export const EVERYTHING: LogWish = { sources: [], level: '', text: '', expression: false, since: null, until: null };
+export const EVERYTHING: LogWish = { node: '', sources: [], level: '', text: '', expression: false, since: null, until: null };
 
 /** The wish as the daemon's query. Text that is no expression is found whatever its case. */
 export function queryOf(wish: LogWish): Record<string, string | number | string[]> {
   const grep = wish.expression ? wish.text : `(?i)${wish.text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}`;
   return {
+    ...(wish.node ? { node: wish.node } : {}),
     ...(wish.sources.length ? { source: [...wish.sources] } : {}),
     ...(wish.level ? { level: wish.level } : {}),
     ...(wish.text ? { grep } : {}),
@@ -47,6 +50,7 @@ export function spokenLog(wish: LogWish): string {
   const { grep } = queryOf(wish);
   return [
     'modelgrid logs --follow',
+    wish.node ? ` --node ${quoted(wish.node)}` : '',
     ...wish.sources.map((source) => ` --source ${quoted(source)}`),
     wish.level ? ` --level ${wish.level}` : '',
     grep ? ` --grep ${quoted(String(grep))}` : '',

@@ -99,6 +99,7 @@ export class MgClusterNodes extends MgElement {
     const item = (verb: Verb, label: string, icon: IconName, refusal: string): MenuItem =>
       spokenItem({ label, icon, refusal, run: () => void this.#act(node, verb) }, spoken(node, verb));
     return [
+      { label: 'Logs', icon: 'logs', href: own ? '/logs' : `/logs?node=${encodeURIComponent(node.name)}` },
       item('cordon', 'Cordon', 'pause', already('cordoned', 'It is cordoned already.')),
       item('drain', 'Drain…', 'logout', already('draining', 'It is being drained already.')),
       item('activate', 'Activate', 'play', already('active', 'It is active already.')),

@@ -1,8 +1,9 @@
 import { css, html, nothing } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
-import { state } from '../../appstate.ts';
+import { state, type NodeView } from '../../appstate.ts';
 import { LEVELS } from '../../data/log-wish.ts';
 import { MgElement } from '../../kit/element.ts';
+import { moment } from '../../kit/format.ts';
 import { icon } from '../../kit/icons.ts';
 import '../../kit/search.ts';
 import { param, setParams } from '../../router.ts';
@@ -20,7 +21,7 @@ const TIMES = [
 
 /** Unix seconds as `datetime-local` wants them: local, without a zone. */
 function local(seconds: string): string {
-  return seconds ? new Date(Number(seconds) * 1000).toLocaleString('sv').replace(' ', 'T') : '';
+  return seconds ? moment(Number(seconds)).replace(' ', 'T') : '';
 }
 
 /** The filters of the log; all of them are in the address. */
@@ -50,6 +51,8 @@ export class MgLogFilters extends MgElement {
   override connectedCallback(): void {
     super.connectedCallback();
     this.whileConnected(() => state.deployments.hold());
+    this.whileConnected(() => state.nodes.hold());
+    this.whileConnected(() => state.cluster.hold());
   }
 
   #choose(sources: readonly string[]): void {
@@ -61,9 +64,27 @@ export class MgLogFilters extends MgElement {
     this.#choose(on ? this.sources.filter((one) => one !== part) : [...this.sources.filter((one) => part !== 'deployment' || !one.startsWith(ONE)), part]);
   }
 
+  /** Every node has a log of its own: one of them is read at a time. */
+  #nodes(): unknown {
+    const own = state.cluster.value?.node ?? '';
+    const names = new Set(state.nodes.items.value.map((one: NodeView) => one.name).sort());
+    const chosen = param('node') || own;
+    if (chosen) names.add(chosen);
+    if (names.size < 2) return nothing;
+    const choose = (event: Event): void => {
+      const name = (event.target as HTMLSelectElement).value;
+      const parts = this.sources.filter((one) => !one.startsWith(ONE));
+      setParams({ node: name === own ? null : name, source: parts.join(','), line: null });
+    };
+    return html`<select aria-label="Node" @change=${choose}>
+      ${[...names].map((name) => html`<option value=${name} ?selected=${name === chosen}>${name}${name === own ? ' (this node)' : ''}</option>`)}
+    </select>`;
+  }
+
   #deployments(): unknown {
     const chosen = this.sources.find((one) => one.startsWith(ONE))?.slice(ONE.length) ?? '';
-    const ids = new Set(state.deployments.items.value.map((one) => one.id).sort());
+    const there = (node: string | null): boolean => !param('node') || node === param('node');
+    const ids = new Set(state.deployments.items.value.filter((one) => there(one.node)).map((one) => one.id).sort());
     if (chosen) ids.add(chosen);
     if (ids.size === 0) return nothing;
     const choose = (event: Event): void => {
@@ -101,8 +122,9 @@ export class MgLogFilters extends MgElement {
   protected override render(): unknown {
     const level = param('level');
     const expression = param('regex') !== '';
-    const filtered = ['source', 'level', 'q', 'range', 'since', 'until'].some((name) => param(name));
-    return html`<div class="parts" role="group" aria-label="Sources">
+    const filtered = ['node', 'source', 'level', 'q', 'range', 'since', 'until'].some((name) => param(name));
+    return html`${this.#nodes()}
+      <div class="parts" role="group" aria-label="Sources">
         ${PARTS.map((part) => html`<button type="button" aria-pressed=${this.sources.includes(part) ? 'true' : 'false'} @click=${() => this.#toggle(part)}>${part === 'deployment' ? 'deployments' : part}</button>`)}
       </div>
       ${this.#deployments()}
@@ -116,6 +138,6 @@ export class MgLogFilters extends MgElement {
         <button type="button" class="btn ghost" aria-label="Regular expression in the filter" title="Regular expression (RE2)" aria-pressed=${expression ? 'true' : 'false'}
           @click=${() => setParams({ regex: expression ? null : 1 }, { replace: true })}>.*</button>
       </div>
-      ${filtered ? html`<button type="button" class="btn ghost" @click=${() => setParams({ source: null, level: null, q: null, regex: null, range: null, since: null, until: null, line: null })}>${icon('close')} Show all</button>` : nothing}`;
+      ${filtered ? html`<button type="button" class="btn ghost" @click=${() => setParams({ node: null, source: null, level: null, q: null, regex: null, range: null, since: null, until: null, line: null })}>${icon('close')} Show all</button>` : nothing}`;
   }
 }

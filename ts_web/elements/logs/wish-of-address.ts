@@ -13,6 +13,7 @@ function moment(text: string): number | null {
 export function wishOfAddress(now: number): LogWish {
   const back = RANGES[param('range')];
   return {
+    node: param('node'),
     sources: param('source').split(',').filter(Boolean),
     level: param('level'),
     text: param('q'),
@@ -24,5 +25,5 @@ export function wishOfAddress(now: number): LogWish {
 
 /** The part of the address that is the wish: another one means another log. */
 export function wishKey(): string {
-  return ['source', 'level', 'q', 'regex', 'range', 'since', 'until'].map((name) => param(name)).join('\n');
+  return ['node', 'source', 'level', 'q', 'regex', 'range', 'since', 'until'].map((name) => param(name)).join('\n');
 }
