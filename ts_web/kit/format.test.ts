@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ago, bytes, coarse, duration, number, percent, plural } from './format.ts';
+import { absolute, ago, bytes, clock, coarse, duration, moment, number, percent, plural } from './format.ts';
 
 test.each([
   [number(0), '0'],
@@ -29,6 +29,18 @@ test.each([
   [ago(160, 100), 'in 1 min'],
   [plural(1, 'node'), '1 node'],
   [plural(2000, 'node'), '2,000 nodes'],
+  [plural(1_234_567, 'line'), '1,234,567 lines'],
+  [number(-1_234), '-1,234'],
 ])('%s', (got, wanted) => {
   expect(got).toBe(wanted);
+});
+
+test.each([1_764_234_305, 1_782_000_000.9])('%d is told in the time of the browser', (at) => {
+  const local = new Date(at * 1000);
+  expect(moment(at)).toBe(local.toLocaleString('sv'));
+  expect(clock(at)).toBe(local.toLocaleTimeString('sv'));
+  const [, sign, hours, minutes] = /UTC(?:([+−])(\d+)(?::(\d\d))?)?$/.exec(absolute(at)) ?? [];
+  const east = (sign === '−' ? -1 : 1) * (Number(hours ?? 0) * 60 + Number(minutes ?? 0));
+  expect(Date.parse(`${moment(at).replace(' ', 'T')}Z`) / 1000).toBe(Math.floor(at) + east * 60);
+  expect([absolute(null), clock(undefined)]).toEqual(['—', '—']);
 });

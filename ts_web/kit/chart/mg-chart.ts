@@ -1,7 +1,7 @@
 import { css, html, nothing, svg, type PropertyValues } from 'lit';
 import { customElement, property, query, state } from 'lit/decorators.js';
 import { MgElement } from '../element.ts';
-import { absolute, UNKNOWN } from '../format.ts';
+import { absolute, clock, UNKNOWN } from '../format.ts';
 import { columns, thinned, type Line } from './lines.ts';
 import type { Plot } from './plot.ts';
 
@@ -113,7 +113,7 @@ export class MgChart extends MgElement {
 
   #clock(at: number): string {
     const date = new Date(at * 1000);
-    const time = date.toLocaleTimeString('sv');
+    const time = clock(at);
     const day = this.to - this.from >= DAY / 2 && time === '00:00:00' ? `${date.getDate()}.${date.getMonth() + 1}. ` : '';
     return day + (this.to - this.from <= 300 ? time : time.slice(0, 5));
   }
