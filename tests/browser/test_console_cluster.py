@@ -168,7 +168,7 @@ def test_the_log_of_another_node_is_read_from_its_row(chromium: Browser, joined:
         call(joined.workers[WORKER], "POST", "/catalog/refresh")
         expect(lines.get_by_text("action=refresh_catalog").first).to_be_visible()
         assert violations(page) == []
-        page.get_by_label("Node", exact=True).select_option("control-a (this node)")
+        page.get_by_label("Node", exact=True).select_option("control-a")
         expect(page).to_have_url(f"{joined.control.console_url}/logs")
         expect(lines.get_by_text("control starts").first).to_be_visible()
         expect(lines.get_by_text("action=refresh_catalog")).to_have_count(0)

@@ -35,9 +35,9 @@ export class MgLogFilters extends MgElement {
       .parts button { min-height: 28px; padding: 2px 10px; border: 1px solid var(--hairline); border-radius: 999px; background: none; color: var(--text-2); font: 12px/18px var(--font); cursor: pointer; }
       .parts button:hover { color: var(--text); background: var(--s2); }
       .parts button[aria-pressed='true'] { border-color: var(--control); background: var(--s3); color: var(--text); font-weight: 600; }
-      select, input { width: auto; max-width: 220px; min-height: 28px; padding: 3px 8px; font-size: 13px; text-overflow: ellipsis; }
-      .text { display: flex; align-items: center; gap: 4px; flex: 1 1 240px; max-width: 380px; min-width: 0; }
-      mg-search { flex: 1; }
+      select, input { width: auto; max-width: 168px; min-height: 28px; padding: 3px 8px; font-size: 13px; text-overflow: ellipsis; }
+      .text { display: flex; align-items: center; gap: 4px; flex: 1 1 190px; max-width: 380px; min-width: 0; }
+      mg-search { flex: 1; min-width: 110px; }
       .text button { font: 12px/17px var(--mono); }
       .text [aria-pressed='true'] { border-color: var(--control); background: var(--accent-tint); color: var(--text); }
       @media (pointer: coarse) { .parts button, select, input { min-height: 44px; } }
@@ -77,7 +77,7 @@ export class MgLogFilters extends MgElement {
       setParams({ node: name === own ? null : name, source: parts.join(','), line: null });
     };
     return html`<select aria-label="Node" @change=${choose}>
-      ${[...names].map((name) => html`<option value=${name} ?selected=${name === chosen}>${name}${name === own ? ' (this node)' : ''}</option>`)}
+      ${[...names].map((name) => html`<option value=${name} ?selected=${name === chosen}>${name}</option>`)}
     </select>`;
   }
 
@@ -137,7 +137,7 @@ export class MgLogFilters extends MgElement {
         <mg-search label="the log"></mg-search>
         <button type="button" class="btn ghost" aria-label="Regular expression in the filter" title="Regular expression (RE2)" aria-pressed=${expression ? 'true' : 'false'}
           @click=${() => setParams({ regex: expression ? null : 1 }, { replace: true })}>.*</button>
-      </div>
-      ${filtered ? html`<button type="button" class="btn ghost" @click=${() => setParams({ node: null, source: null, level: null, q: null, regex: null, range: null, since: null, until: null, line: null })}>${icon('close')} Show all</button>` : nothing}`;
+        ${filtered ? html`<button type="button" class="btn ghost icon-only" aria-label="Show all" title="Show all" @click=${() => setParams({ node: null, source: null, level: null, q: null, regex: null, range: null, since: null, until: null, line: null })}>${icon('close')}</button>` : nothing}
+      </div>`;
   }
 }
