@@ -175,6 +175,27 @@ def test_a_request_brings_a_model_of_the_catalog_up_and_waits_for_it(new_daemon:
     daemon.clear()
 
 
+def test_a_request_brings_a_model_back_while_what_ran_still_drains(new_daemon: NewDaemon) -> None:
+    engines = "--sim-load-seconds 0.5 --sim-ttft 0.01 --sim-itl 0.05 --sim-output-tokens 4000"
+    daemon = new_daemon({"models": {"autoDeploy": True}}, engines=engines)
+    daemon.start()
+    with daemon.openai() as client:
+
+        def chat() -> str:
+            return client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=2).model
+
+        assert chat() == SMALL
+        (first,) = daemon.deployments()
+        with client.chat.completions.create(model=SMALL, messages=MESSAGES, max_tokens=4000, stream=True) as long:
+            next(long)
+            daemon.client.delete_target(SMALL)
+            daemon.wait_for({"draining": 1}, target=SMALL)
+            assert chat() == SMALL
+            assert {item["id"]: item["state"] for item in daemon.deployments()}[first["id"]] == "draining"
+            next(long)
+    daemon.clear()
+
+
 def test_a_load_that_fails_answers_who_waits_with_the_reason(new_daemon: NewDaemon) -> None:
     daemon = new_daemon({"models": {"autoDeploy": True}}, engines="--sim-load-seconds 0.1 --sim-fault kv-too-small")
     daemon.start()

@@ -61,6 +61,24 @@ async def test_a_model_that_is_removed_answers_those_who_wait(tmp_path: Path) ->
         await grid.idle()
 
 
+async def test_who_waits_for_a_model_that_is_stopped_does_not_bring_it_back(tmp_path: Path) -> None:
+    """Though a request that comes later would: what was removed stays away until it is asked for again."""
+    async with Upstream(answers) as upstream, gateway(tmp_path) as grid:
+        before = asyncio.create_task(grid.chat())
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        on_request = model("m", state=ModelState.ON_REQUEST, reason="running requests finish")
+        await grid.publish(on_request)
+        answer = await before
+        assert (answer.status, answer.code) == (503, "model_not_running")
+        assert answer.json()["error"]["message"].endswith("is not running: running requests finish.")
+        after = asyncio.create_task(grid.chat())
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        await grid.publish(on_request)
+        await grid.serve(upstream.replica())
+        assert (await after).status == 200
+        await grid.idle()
+
+
 async def test_a_client_that_leaves_the_queue_is_not_served(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path) as grid:
         async with grid.client() as client:

@@ -4,11 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from reconcile_kit import ENTRY as KNOWN
 
 from modelgrid.decide.routing_table import MOST_SEQUENCES, UNMEASURED_LOAD_SECONDS, model_routes
 from modelgrid.domain.deployment import Deployment, Diagnosis, Failure, Intent
 from modelgrid.domain.engine import EngineExit, EngineRef
 from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
+from modelgrid.domain.model import CatalogEntry
 from modelgrid.domain.placement import Decision, MemoryNeed, Placement
 from modelgrid.domain.routing import ModelRoute, ModelState, ReplicaState
 from modelgrid.domain.target import EngineSpec, Origin, RuntimeKind, Target
@@ -94,6 +96,42 @@ def test_what_is_not_on_its_way_says_why(facts: dict[str, Any], why: str) -> Non
     assert told.state is ModelState.STOPPED
     assert told.reason.startswith(why)
     assert not told.reason.endswith(".")
+
+
+ENTRY = replace(KNOWN, id=ModelId("m"))
+REMOVED = replace(RUNNING, intent=Intent.REMOVE, intent_reason="no longer desired")
+
+
+@pytest.mark.parametrize(
+    ("targets", "deployments", "deployable", "state"),
+    [
+        ((), (), (ENTRY,), ModelState.ON_REQUEST),
+        ((), (REMOVED,), (ENTRY,), ModelState.ON_REQUEST),
+        ((), (REMOVED, replace(REMOVED, stop_started_at=NOW)), (ENTRY,), ModelState.ON_REQUEST),
+        ((), (REMOVED, RUNNING), (ENTRY,), ModelState.READY),
+        ((), (REMOVED, replace(RUNNING, intent=Intent.STOP)), (ENTRY,), ModelState.STOPPED),
+        ((replace(TARGET, replicas=0),), (REMOVED,), (ENTRY,), ModelState.STOPPED),
+        ((TARGET,), (REMOVED,), (ENTRY,), ModelState.STARTING),
+        ((), (REMOVED,), (), ModelState.STOPPED),
+    ],
+    ids=[
+        "nothing", "drains", "all end", "one stays", "one was stopped", "none desired", "desired again", "not allowed",
+    ],
+)  # fmt: skip
+def test_a_request_brings_up_what_nobody_wants_and_what_leaves(
+    targets: tuple[Target, ...],
+    deployments: tuple[Deployment, ...],
+    deployable: tuple[CatalogEntry, ...],
+    state: ModelState,
+) -> None:
+    (told,) = model_routes(targets, deployments, lambda _: ENTRY, {}, deployable, NOW)
+    assert told.state is state
+
+
+def test_what_leaves_finishes_what_it_has_while_a_request_may_bring_it_back() -> None:
+    (told,) = model_routes((), [REMOVED], lambda _: ENTRY, {}, (ENTRY,), NOW)
+    assert [replica.state for replica in told.replicas] == [ReplicaState.DRAINING]
+    assert told.reason == "running requests finish"
 
 
 def test_nothing_desired_is_nothing_to_wait_for() -> None:

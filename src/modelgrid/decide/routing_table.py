@@ -33,9 +33,10 @@ def model_routes(
     """Return one route per model, sorted by id.
 
     `lookup` finds a catalog entry by id, `load_seconds` has the measured load times by model, `deployable` are
-    entries that a request may bring up (`models.autoDeploy`): known and not running. Engines on `lost` nodes are given
-    nothing: they are replaced, and may be gone.
+    entries that a request may bring up (`models.autoDeploy`): it does where no target names the model and whatever
+    engines there are leave for good. Engines on `lost` nodes are given nothing: they are replaced, and may be gone.
     """
+    desired = {target.model for target in targets}
     by_model: dict[ModelId, list[Deployment]] = {target.model: [] for target in targets}
     wanted: defaultdict[str, int] = defaultdict(int)
     for target in targets:
@@ -44,15 +45,15 @@ def model_routes(
     for deployment in (item for item in deployments if item.placement is None or item.placement.node not in lost):
         by_model.setdefault(deployment.model, []).append(deployment)
         created.setdefault(deployment.model, int(deployment.created_at))
-    idle = {entry.id: entry for entry in deployable if entry.id not in by_model}
+    for entry in deployable:
+        by_model.setdefault(entry.id, [])
+        created.setdefault(entry.id, 0)
     routes = [
         _route(model, group, lookup(model), created[model], load_seconds.get(model), wanted[model], now)
         for model, group in by_model.items()
     ]
-    routes += [
-        replace(_route(model, [], entry, 0, load_seconds.get(model), 0, now), state=ModelState.ON_REQUEST)
-        for model, entry in idle.items()
-    ]
+    on_request = {entry.id for entry in deployable if entry.id not in desired and _all_leave(by_model[entry.id])}
+    routes = [replace(route, state=ModelState.ON_REQUEST) if route.id in on_request else route for route in routes]
     return tuple(sorted(routes, key=lambda route: route.id))
 
 
@@ -95,7 +96,7 @@ def _route(
     coming = [item for item in deployments if _is_coming(item, now)]
     if any(replica.state is ReplicaState.READY for replica in replicas):
         state, why = ModelState.READY, ""
-    elif coming or len(deployments) < wanted:
+    elif coming or sum(item.intent is not Intent.REMOVE for item in deployments) < wanted:
         state, why = ModelState.STARTING, _why([item for item in coming if item.failures], now)
     else:
         state, why = ModelState.STOPPED, _why(deployments, now)
@@ -117,6 +118,11 @@ def _is_coming(deployment: Deployment, now: float) -> bool:
     """Whether a replica follows without anybody doing anything. One that found no place may wait for ever."""
     state = classify(deployment, now).state
     return state in _ON_THEIR_WAY or (state is DeploymentState.PENDING and deployment.refusal is None)
+
+
+def _all_leave(deployments: Sequence[Deployment]) -> bool:
+    """Whether nothing is left of them in the end. What was only stopped stays, and nobody starts it by asking."""
+    return all(item.intent is Intent.REMOVE for item in deployments)
 
 
 def _why(deployments: Sequence[Deployment], now: float) -> str:

@@ -132,9 +132,9 @@ class Exchange:
         self._attempt(replica)
         return True
 
-    def table_changed(self) -> None:
-        """There is a new routing table, and this request still waits: does it have to?"""
-        if not self._may_wait():
+    def table_changed(self, *, removed: bool) -> None:
+        """There is a new routing table, and this request still waits: does it have to? Not for what was `removed`."""
+        if removed or not self._may_wait():
             self._client.wait_over()
             self._refuse_waiting()
 

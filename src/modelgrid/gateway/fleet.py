@@ -17,6 +17,7 @@ from modelgrid.gateway.replica import ReplicaEntry
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
 
+_DESIRED: Final = (ModelState.STARTING, ModelState.READY)
 _COMING: Final = (ModelState.STARTING, ModelState.ON_REQUEST)
 
 
@@ -113,8 +114,12 @@ class Fleet:
         """Replace the old table and let waiting requests go where they now can."""
         before_models, before_replicas = self._models, self._replicas
         self._models, self._names, self._replicas = {}, {}, {}
+        removed: list[ModelEntry] = []
+        """From what is to run. A request would bring them back, and those who wait asked before."""
         for route in table.models:
             model = before_models.pop(route.id, None) or ModelEntry(self._core, route)
+            if route.state is ModelState.ON_REQUEST and model.route.state in _DESIRED:
+                removed.append(model)
             model.route = route
             model.names = frozenset((route.id, *route.names))
             model.replicas = tuple(
@@ -128,7 +133,7 @@ class Fleet:
         for entry in before_replicas.values():
             entry.pool.close()
         for model in (*before_models.values(), *self._models.values()):
-            self._wake(model)
+            self._wake(model, removed=model in removed)
 
     def close(self) -> None:
         """Close every idle connection."""
@@ -157,7 +162,7 @@ class Fleet:
         self._replicas[replica.id] = entry
         return entry
 
-    def _wake(self, model: ModelEntry) -> None:
+    def _wake(self, model: ModelEntry, *, removed: bool) -> None:
         model.line.advance()
         for exchange in model.line.everyone():
-            exchange.table_changed()
+            exchange.table_changed(removed=removed)
