@@ -260,6 +260,7 @@ def _services(
             targets=assembly.targets,
             gateways=assembly.gateways.reports,
             gateways_wanted=base.config.api.workers,
+            served_elsewhere=assembly.gateways.served_elsewhere,
             problems=problems,
             logs=assembly.logs,
             catalog=assembly.catalog,

@@ -63,9 +63,11 @@ def test_health_says_the_verdict_and_stays_200(new_daemon: Callable[..., DaemonU
     daemon.start()
     wait_until("the verdict is there", lambda: health(daemon) == (200, {"status": "ok", "verdict": "healthy"}), 10)
     daemon.client.put_target(TOO_LARGE, {})
-    wait_until("it changes", lambda: health(daemon) == (200, {"status": "ok", "verdict": "degraded"}), 10)
+    wait_until("it changes", lambda: health(daemon) == (200, {"status": "ok", "verdict": "down"}), 10)
     overview = daemon.client.overview()
-    assert overview["verdict"] == "degraded"
+    assert (overview["verdict"], overview["sentence"]) == ("down", "Down: Requests are not served.")
     assert any(TOO_LARGE in reason["impact"] for reason in overview["reasons"]), overview["reasons"]
+    daemon.client.put_target(SMALL, {})
+    wait_until("a model is answered", lambda: health(daemon)[1]["verdict"] == "degraded")
     daemon.client.delete_target(TOO_LARGE)
     wait_until("it is well again", lambda: health(daemon)[1]["verdict"] == "healthy", 10)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from modelgrid.config.model import ApiConfig
+from modelgrid.domain.cluster import SharedRouting
 from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.engine import EngineRef
 from modelgrid.domain.errors import StorageFull
 from modelgrid.domain.ids import DeploymentId, ModelId
-from modelgrid.domain.routing import GatewayReport, ReplicaOutcome
+from modelgrid.domain.routing import GatewayReport, ModelRoute, ModelState, Replica, ReplicaOutcome, ReplicaState
 from modelgrid.domain.target import Origin, RuntimeKind
 from modelgrid.services import gateways
 from modelgrid.services.events import Notifier
@@ -196,3 +197,23 @@ async def test_tables_are_repeated_however_often_gateways_report(rig: Rig, monke
     loop.cancel()
     await asyncio.gather(loop, return_exceptions=True)
     assert tables == [2, 3, 4]
+
+
+def test_a_worker_knows_from_its_control_plane_whether_others_serve(tmp_path: Path) -> None:
+    def route(node: str, state: ReplicaState) -> ModelRoute:
+        there = Replica(id="x", host="h", port=1, state=state, node=node)
+        return ModelRoute(id="m", names=("m",), state=ModelState.READY, created=0, replicas=(there,))
+
+    around = Neighbourhood(node="here")
+    service = Rig(tmp_path).service
+    for shared, known in (
+        (None, False),
+        (SharedRouting(epoch=1, generation=1), False),
+        (SharedRouting(epoch=1, generation=1, models=(route("here", ReplicaState.READY),)), False),
+        (SharedRouting(epoch=1, generation=1, models=(route("there", ReplicaState.DRAINING),)), False),
+        (SharedRouting(epoch=1, generation=1, models=(route("there", ReplicaState.READY),)), True),
+    ):
+        service._around = replace(around, shared=lambda shared=shared: shared)
+        assert service.served_elsewhere() is known
+    service._around = around
+    assert not service.served_elsewhere(), "where nobody tells, this node's own are all"

@@ -4,15 +4,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from store_values import deployment, target
+from store_values import DECISION, deployment, target
 
 from modelgrid.decide.classify import classify
 from modelgrid.decide.gpu_health import gpu_faults
 from modelgrid.decide.verdict import FleetFacts, Severity, Word, judge
-from modelgrid.domain.deployment import DeploymentState
+from modelgrid.domain.deployment import Deployment, DeploymentState, Diagnosis, Intent
 from modelgrid.domain.gpu import Gpu, GpuInventory, GpuVendor
-from modelgrid.domain.ids import GpuId, NodeName
+from modelgrid.domain.ids import DeploymentId, GpuId, NodeName
 from modelgrid.domain.node import Node, NodeLiveness
+from modelgrid.domain.placement import Placement
 
 NOW = 10_000.0
 NODE = Node(name=NodeName("here"), heartbeat_at=NOW, inventory=GpuInventory(taken_at=NOW))
@@ -35,7 +36,7 @@ def test_nothing_wrong_is_healthy() -> None:
         (replace(WELL, nodes=(replace(NODE, liveness=NodeLiveness.SUSPECT),)), Word.DEGRADED, "node_suspect"),
         (replace(WELL, nodes=(replace(NODE, liveness=NodeLiveness.LOST),)), Word.UNKNOWN, "node_lost"),
         (replace(WELL, nodes=(replace(NODE, inventory=BROKEN),)), Word.DEGRADED, "gpus_stale"),
-        (replace(WELL, targets=(target(updated_at=0.0),)), Word.DEGRADED, "target_short"),
+        (replace(WELL, targets=(target(updated_at=0.0),)), Word.DOWN, "target_short"),
         (replace(WELL, problems=("x",)), Word.DEGRADED, "not_as_configured"),
         (replace(WELL, log_problem="x"), Word.DEGRADED, "log_not_kept"),
         (replace(WELL, disk_free_bytes=4, disk_total_bytes=100), Word.DEGRADED, "disk_nearly_full"),
@@ -101,3 +102,81 @@ def test_the_worst_comes_first() -> None:
 
 def test_gateways_get_a_moment_after_the_start() -> None:
     assert judge(replace(WELL, gateways=0, started_at=NOW - 1), NOW).word is Word.HEALTHY
+
+
+FIRST = deployment(
+    "first",
+    attempt=1,
+    failures=(),
+    placement=Placement(node=NODE.name, gpus=(), decision=DECISION, placed_at=NOW),
+    started_at=NOW - 9,
+    created_at=NOW - 9,
+)
+"""Starts for the first time."""
+SERVING = replace(FIRST, id=DeploymentId("serving"), ready_at=NOW - 5)
+(FAILED_ONCE,) = deployment().failures
+TRIED = replace(FIRST, failures=(FAILED_ONCE,), engine=None, started_at=None)
+FOR_GOOD = replace(FAILED_ONCE, diagnosis=Diagnosis(code="x", cause="x", remedy="x", retry=False))
+HOMELESS = replace(FIRST, attempt=0, engine=None, started_at=None, placement=None)
+LOST = replace(NODE, liveness=NodeLiveness.LOST)
+OTHER = replace(NODE, name=NodeName("there"))
+
+
+@pytest.mark.parametrize(
+    ("item", "state", "code"),
+    [
+        (TRIED, "restarting", "restarting"),
+        (replace(TRIED, attempt=2, pull_started_at=NOW), "pulling", "restarting"),
+        (replace(TRIED, attempt=2, started_at=NOW), "starting", "restarting"),
+        (replace(TRIED, failures=(FOR_GOOD,)), "failed", "failed"),
+        (replace(HOMELESS, refusal=DECISION), "pending", "pending"),
+        (replace(HOMELESS, created_at=NOW - 61), "pending", "pending"),
+        (replace(SERVING, unhealthy_since=NOW - 1), "running", "unhealthy"),
+    ],
+)
+def test_it_is_down_when_the_only_one_that_is_to_run_does_not_answer(item: Deployment, state: str, code: str) -> None:
+    assert classify(item, NOW).state == state
+    facts = replace(WELL, targets=(target(replicas=1),), deployments=(item,))
+    found = judge(facts, NOW)
+    assert found.word is Word.DOWN
+    assert [(r.code, r.severity) for r in found.reasons] == [(f"deployment_{code}", Severity.CRITICAL)]
+    starts = replace(FIRST, id=DeploymentId("another"))
+    assert judge(replace(facts, deployments=(item, starts)), NOW).word is Word.DOWN, "no model is answered yet"
+    another = replace(SERVING, id=DeploymentId("another"), target="another")
+    assert judge(replace(facts, deployments=(item, another)), NOW).word is Word.DEGRADED, "a model is answered"
+    assert judge(replace(facts, served_elsewhere=True), NOW).word is Word.DEGRADED
+    assert judge(replace(facts, deployments=(item, another), nodes=(LOST, OTHER)), NOW).word is Word.DOWN
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        HOMELESS,
+        replace(FIRST, started_at=None, pull_started_at=NOW),
+        FIRST,
+        replace(SERVING, restart_requested=True),
+        replace(FIRST, attempt=2),
+        replace(SERVING, intent=Intent.STOP),
+        replace(SERVING, intent=Intent.STOP, engine=None),
+        replace(SERVING, intent=Intent.REMOVE),
+    ],
+    ids=["pending", "pulling", "starting", "restart asked", "started anew", "draining", "stopped", "removed"],
+)
+def test_a_first_start_and_what_was_asked_for_are_not_down(item: Deployment) -> None:
+    facts = replace(WELL, targets=(target(replicas=item.intent is not Intent.REMOVE),), deployments=(item,))
+    assert judge(facts, NOW).word is Word.HEALTHY
+
+
+def test_a_fleet_of_which_nothing_is_asked_is_not_down() -> None:
+    assert judge(replace(WELL, targets=(target(replicas=0),)), NOW).word is Word.HEALTHY
+
+
+def test_what_ran_on_a_lost_node_is_down_until_it_runs_elsewhere() -> None:
+    gone, follows = (
+        replace(SERVING, intent=Intent.REMOVE),
+        replace(FIRST, placement=Placement(node=OTHER.name, gpus=(), decision=DECISION, placed_at=NOW)),
+    )
+    facts = replace(WELL, nodes=(LOST, OTHER), targets=(target(replicas=1),), deployments=(gone, follows))
+    assert judge(facts, NOW).word is Word.DOWN
+    assert judge(replace(facts, deployments=(gone, replace(follows, ready_at=NOW))), NOW).word is Word.DEGRADED
+    assert judge(replace(facts, targets=(), deployments=(gone,)), NOW).word is Word.DEGRADED, "nobody wants it"

@@ -92,6 +92,7 @@ async def test_gateways_are_told_when_the_word_changes_and_only_then(tmp_path: P
         targets=cast("Any", nothing),
         gateways=lambda: [cast("Any", object())],
         gateways_wanted=1,
+        served_elsewhere=lambda: False,
         problems=lambda: problems,
         logs=cast("Any", SimpleNamespace(problem="")),
         catalog=cast("Any", SimpleNamespace(sources=())),

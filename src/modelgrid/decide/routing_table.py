@@ -73,6 +73,12 @@ def with_own(shared: Sequence[ModelRoute], own: Sequence[ModelRoute], node: str)
     return tuple(sorted([*routes, *mine.values()], key=lambda route: route.id))
 
 
+def served_beside(shared: Sequence[ModelRoute], node: str) -> bool:
+    """Return whether any model has a replica that takes requests on another node than `node`."""
+    replicas = (replica for route in shared for replica in route.replicas)
+    return any(replica.state is ReplicaState.READY and replica.node != node for replica in replicas)
+
+
 def _with_own(shared: ModelRoute, own: ModelRoute | None, node: str) -> ModelRoute:
     elsewhere = [replica for replica in shared.replicas if replica.node != node]
     here = own.replicas if own is not None else ()

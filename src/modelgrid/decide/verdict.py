@@ -2,7 +2,7 @@
 verdict, and each reason names what is wrong, what that means, since when, and where to look."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
@@ -10,6 +10,7 @@ from urllib.parse import quote
 from modelgrid.decide.classify import classify, serves
 from modelgrid.decide.gpu_health import FaultSeverity, gpu_faults
 from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
+from modelgrid.domain.ids import NodeName
 from modelgrid.domain.node import Node, NodeLiveness
 from modelgrid.domain.target import Target
 from modelgrid.domain.units import format_bytes
@@ -64,6 +65,8 @@ class FleetFacts:
     disk_free_bytes: int = 0
     disk_total_bytes: int = 0
     """Of the state directory's file system; 0: not known."""
+    served_elsewhere: bool = False
+    """A model is served by nodes that are not among these: on a worker, which knows of them by its control plane."""
     started_at: float
 
 
@@ -130,16 +133,28 @@ def _gpus(facts: FleetFacts, now: float) -> Iterator[Reason]:
                 )
 
 
+_TRIES = (DeploymentState.RESTARTING, DeploymentState.PULLING, DeploymentState.STARTING)
+"""With failures before it each of them is another try, not the first start."""
+_CODES = {
+    DeploymentState.FAILED: ("failed", "has failed"),
+    DeploymentState.RUNNING: ("unhealthy", "is unhealthy"),
+    DeploymentState.PULLING: ("restarting", "is being started again"),
+    DeploymentState.STARTING: ("restarting", "is being started again"),
+}
+"""What a state is called among the reasons, where that is not its own name, and in a sentence."""
+
+
 def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
     rest = [(item, classify(item, now)) for item in facts.deployments if not serves(item)]
     serving = {item.target for item in facts.deployments if serves(item)}
     serving |= {item.target for item, found in rest if found.state is DeploymentState.RUNNING}
+    none_answers = not _any_answers(facts)
     for item, found in rest:
         state, reason = found.state, found.reason
         since = item.failures[-1].exit.at if item.failures else None
         if state is DeploymentState.FAILED:
             severity = Severity.WARNING if item.target in serving else Severity.CRITICAL
-        elif state is DeploymentState.RESTARTING and item.failures:
+        elif state in _TRIES and item.failures:
             severity = Severity.WARNING
         elif state is DeploymentState.PENDING and (item.refusal or now - item.created_at > PENDING_SECONDS):
             severity, since = Severity.WARNING, item.created_at
@@ -147,12 +162,12 @@ def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
             severity, since = Severity.WARNING, item.unhealthy_since
         else:
             continue
-        code = "unhealthy" if state is DeploymentState.RUNNING else state.value
+        code, said = _CODES.get(state, (state.value, f"is {state.value}"))
         others = item.target in serving and state is not DeploymentState.RUNNING
         yield Reason(
             code=f"deployment_{code}",
-            severity=severity,
-            cause=f"{item.id} {'has failed' if state is DeploymentState.FAILED else f'is {code}'}: {reason}",
+            severity=Severity.CRITICAL if none_answers else severity,
+            cause=f"{item.id} {said}: {reason}",
             impact=f"{item.model} has fewer replicas." if others else f"{item.model} may not be served.",
             since=since,
             subject=item.id,
@@ -161,13 +176,14 @@ def _deployments(facts: FleetFacts, now: float) -> Iterator[Reason]:
 
 
 def _targets(facts: FleetFacts, now: float) -> Iterator[Reason]:
-    kept = Counter(item.target for item in facts.deployments if item.intent is not Intent.REMOVE)
+    kept = _kept(facts)
+    none_answers = not _any_answers(facts)
     for target in facts.targets:
         own = kept[target.name]
         if own < target.replicas and now - target.updated_at > PENDING_SECONDS:
             yield Reason(
                 code="target_short",
-                severity=Severity.WARNING,
+                severity=Severity.CRITICAL if none_answers else Severity.WARNING,
                 cause=f"{target.name} has {own} of {target.replicas} replicas.",
                 impact=f"{target.model} has fewer replicas than desired.",
                 since=target.updated_at,
@@ -236,8 +252,9 @@ _SEVERITIES = tuple(Severity)
 def judge(facts: FleetFacts, now: float) -> FleetVerdict:
     """Return whether the fleet is well, and every reason why not, worst first.
 
-    Unknown when no node can be seen; down when requests are not served as far as is known; degraded when anything
-    needs somebody."""
+    Unknown when no node can be seen; down when no gateway reports, or something is to run, something is wrong with it
+    and no model is answered; degraded when anything else needs somebody. A first start is nothing wrong, nor is what
+    was stopped or started anew on purpose."""
     found = [reason for rule in _RULES for reason in rule(facts, now)]
     found.sort(key=lambda reason: _SEVERITIES.index(reason.severity))
     word = _word(facts, found, now)
@@ -254,11 +271,43 @@ def judge(facts: FleetFacts, now: float) -> FleetVerdict:
 def _word(facts: FleetFacts, reasons: list[Reason], now: float) -> Word:
     if all(node.liveness is NodeLiveness.LOST for node in facts.nodes):
         return Word.UNKNOWN
-    codes = {reason.code for reason in reasons}
-    if "no_gateway" in codes or ("deployment_failed" in codes and not _anything_runs(facts, now)):
+    if any(reason.code == "no_gateway" for reason in reasons) or _nothing_is_answered(facts, reasons):
         return Word.DOWN
     return Word.DEGRADED if any(reason.severity is not Severity.NOTE for reason in reasons) else Word.HEALTHY
 
 
-def _anything_runs(facts: FleetFacts, now: float) -> bool:
-    return any(classify(item, now).state is DeploymentState.RUNNING for item in facts.deployments)
+def _nothing_is_answered(facts: FleetFacts, reasons: Iterable[Reason]) -> bool:
+    """Whether something is to run, no model is answered, and that is not because everything starts for the first time:
+    something has gone wrong with what is to run, or what ran is gone with its node."""
+    if _any_answers(facts):
+        return False
+    if any(reason.code == "target_short" or reason.code.startswith("deployment_") for reason in reasons):
+        return True
+    lost = _lost(facts)
+    return _anything_is_to_run(facts) and any(
+        item.ready_at is not None and item.placement is not None and item.placement.node in lost
+        for item in facts.deployments
+    )
+
+
+def _any_answers(facts: FleetFacts) -> bool:
+    lost = _lost(facts)
+    return facts.served_elsewhere or any(
+        serves(item) and item.placement is not None and item.placement.node not in lost for item in facts.deployments
+    )
+
+
+def _anything_is_to_run(facts: FleetFacts) -> bool:
+    kept = _kept(facts)
+    return any(item.intent is Intent.RUN for item in facts.deployments) or any(
+        kept[target.name] < target.replicas for target in facts.targets
+    )
+
+
+def _kept(facts: FleetFacts) -> Counter[str]:
+    """Return how many deployments count as replicas of each target; one that was stopped does."""
+    return Counter(item.target for item in facts.deployments if item.intent is not Intent.REMOVE)
+
+
+def _lost(facts: FleetFacts) -> set[NodeName]:
+    return {node.name for node in facts.nodes if node.liveness is NodeLiveness.LOST}

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from modelgrid.config.model import ApiConfig
-from modelgrid.decide.routing_table import model_routes, with_cache_blocks, with_own
+from modelgrid.decide.routing_table import model_routes, served_beside, with_cache_blocks, with_own
 from modelgrid.domain.cluster import SharedRouting
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.ids import DeploymentId
@@ -162,6 +162,11 @@ class GatewayService:
         """Return the newest report of each gateway that is connected and reports."""
         now = self._clock.monotonic()
         return tuple(report for at, report in self._reports.values() if now - at <= REPORT_FRESH_SECONDS)
+
+    def served_elsewhere(self) -> bool:
+        """Return whether, on a worker, other nodes serve a model as far as its control plane said."""
+        shared = self._around.shared() if self._around.shared is not None else None
+        return shared is not None and served_beside(shared.models, self._around.node)
 
     def in_flight(self, deployment: DeploymentId) -> int | None:
         """Return the requests running on a replica that takes no new ones; `None` while a gateway that reports may

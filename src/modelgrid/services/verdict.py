@@ -27,6 +27,7 @@ class VerdictService:
         targets: TargetService,
         gateways: Callable[[], Sequence[GatewayReport]],
         gateways_wanted: int,
+        served_elsewhere: Callable[[], bool],
         problems: Callable[[], Sequence[str]],
         logs: LogStore,
         catalog: CatalogService,
@@ -34,12 +35,14 @@ class VerdictService:
         clock: Clock,
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called on the event loop when `word` is another; it must neither block nor raise."""
+        """`served_elsewhere` says whether nodes that are not among `nodes` serve a model. `on_change` is called on the
+        event loop when `word` is another; it must neither block nor raise."""
         self._nodes = nodes
         self._registry = registry
         self._targets = targets
         self._gateways = gateways
         self._gateways_wanted = gateways_wanted
+        self._served_elsewhere = served_elsewhere
         self._problems = problems
         self._logs = logs
         self._catalog = catalog
@@ -59,6 +62,7 @@ class VerdictService:
             deployments=self._registry.all(),
             gateways=len(self._gateways()),
             gateways_wanted=self._gateways_wanted,
+            served_elsewhere=self._served_elsewhere(),
             problems=tuple(self._problems()),
             log_problem=self._logs.problem,
             catalog_problems=tuple(s.problem for s in self._catalog.sources if s.problem),
