@@ -21,6 +21,8 @@ _LEVELS = {"debug": Level.DEBUG, "warning": Level.WARNING, "error": Level.ERROR,
 _KEPT_BEFORE_CONNECTED = 1_000
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What could act on a terminal, or make one line look like two: names in messages are chosen by others."""
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+"""Surrogates by themselves: no file can hold them as text."""
 
 Sink = Callable[[str, Level, str, Mapping[str, FieldValue]], None]
 
@@ -117,11 +119,14 @@ def _record_of(event: structlog.typing.EventDict) -> tuple[str, str, dict[str, F
     values: dict[str, Any] = dict(event)
     source, message = str(values.pop("source", DAEMON)), str(values.pop("event", ""))
     values.pop("level", None)
-    return source, message, {name: _plain(value) for name, value in values.items() if value is not None}
+    fields = {name: _plain(value) for name, value in values.items() if value is not None}
+    return source, _HALF_A_PAIR.sub(_escaped, message), fields
 
 
 def _plain(value: object) -> FieldValue:
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    if isinstance(value, int | float | bool):
+        return value
+    return _HALF_A_PAIR.sub(_escaped, str(value))
 
 
 def _harmless(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

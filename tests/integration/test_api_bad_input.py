@@ -1,6 +1,7 @@
 """What people may get wrong in a request: refused with the path, the fix and the right status, and nothing done."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -9,7 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
-from daemon_under_test import SMALL, DaemonUnderTest, daemon_in, wait_until
+from daemon_under_test import SMALL, SMALL_ALIAS, DaemonUnderTest, daemon_in, wait_until
+from text_fields import bodies_with, document
 
 from modelgrid.domain.errors import InvalidInput, LaunchRefused, ModelGridError, NotFound
 
@@ -118,6 +120,61 @@ def test_a_body_that_is_no_json_of_ours(http: httpx.Client, text: bytes) -> None
     response = http.put(f"{PREFIX}/targets/{SMALL}", content=text, headers={"Content-Type": "application/json"})
     assert response.status_code in {400, 422}, response.text
     assert response.json()["error"]["message"]
+
+
+HALF = "\ud800"
+"""Half of a surrogate pair: JSON can say it, and no file, database or answer can hold it."""
+IN_PLACES = {"model": SMALL_ALIAS, "name": "admin"}
+"""What stands in paths where the place matters."""
+HALVES = [
+    pytest.param(*case, id=f"{case[0]} {case[1]} {case[2]} {len(half)}")
+    for half in (HALF, HALF + "a" * 16)  # the second is long enough for what has a least length
+    for case in bodies_with(half)
+]
+
+
+@pytest.mark.parametrize(("method", "path", "place", "body"), HALVES)
+def test_half_a_character_is_refused_wherever_there_is_a_text(
+    http: httpx.Client, daemon: DaemonUnderTest, method: str, path: str, place: str, body: Any
+) -> None:
+    before = daemon.config_path.read_text()
+    url = path.format_map(IN_PLACES)
+    answer = http.request(method, url, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert 400 <= answer.status_code < 500, f"{place}: {answer.status_code} {answer.text}"
+    assert json.dumps(answer.json(), ensure_ascii=False).encode(), "the refusal itself can be read everywhere"
+    assert answer.json()["error"]["message"]
+    assert daemon.config_path.read_text() == before
+
+
+def test_half_a_character_is_tried_in_every_body() -> None:
+    with_body = {(m, p) for p, methods in document()["paths"].items() for m, o in methods.items() if "requestBody" in o}
+    tried = {(case.values[0], case.values[1]) for case in HALVES}
+    assert tried == with_body
+    places = {str(case.values[2]) for case in HALVES}
+    assert {".image", ".env.{name}", ".mounts[].source", ".labels.{value}", ".docker.allowedMounts[]"} <= places
+
+
+@pytest.mark.parametrize("name", ["If-Match", "User-Agent", "Accept", "Cookie", "Origin", "Authorization"])
+def test_half_a_character_in_a_header(http: httpx.Client, name: str) -> None:
+    half = HALF.encode("utf-8", "surrogatepass")
+    for path in ("/targets", "/sessions"):
+        answer = http.get(f"{PREFIX}{path}", headers=[(name.encode(), half)])
+        assert answer.status_code < 500, answer.text
+    assert http.delete(f"{PREFIX}/targets/x", headers=[(name.encode(), half)]).status_code in range(400, 500)
+
+
+@pytest.mark.parametrize("half", ["%ED%A0%80", "%FF"])
+def test_half_a_character_in_an_address(http: httpx.Client, half: str) -> None:
+    for path, methods in document()["paths"].items():
+        for method, operation in methods.items():
+            names = [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"]
+            if not ("{" in path or names) or "stream" in path:
+                continue
+            url = re.sub(r"{\w+}", half, path)
+            url += "?" + "&".join(f"{name}={half}" for name in names) if names else ""
+            answer = http.request(method, url)
+            assert answer.status_code < 500, f"{method} {url}: {answer.text}"
+            assert answer.content.decode()
 
 
 @pytest.mark.parametrize(

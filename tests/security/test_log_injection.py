@@ -37,3 +37,13 @@ def test_one_line_each_and_nothing_for_a_terminal_to_obey(environment: dict[str,
     assert second == ["daemon", "error", f"said {EVIL}", {"logger": "library"}]
     assert third[:3] == ["scheduler", "error", "failed"]
     assert "ValueError" in third[3]["exception"]
+
+
+def test_half_a_character_is_kept_as_its_escape() -> None:
+    """A file's name may have one. No file of the log could hold it, and nothing after it either."""
+    said = subprocess.run([sys.executable, "-c", SPEAK, "x\udcffy"], capture_output=True, check=True, timeout=60)
+    first, second, third = [json.loads(line) for line in said.stdout.splitlines()]
+    assert first == ["daemon", "warning", "model x\\udcffy refused", {"model": "x\\udcffy"}]
+    assert second[2] == "said x\\udcffy"
+    assert "x\\udcffy" in third[3]["exception"]
+    assert b"model=x\\udcffy" in said.stderr

@@ -7,7 +7,9 @@ from pydantic import BaseModel, Field
 
 from modelgrid.api.context import DECIDES, Caller, Context
 from modelgrid.api.paging import MarkText, MostRows, page_after
+from modelgrid.api.sessions import Password
 from modelgrid.domain.access import ApiKey, KeyLimits
+from modelgrid.services.accounts import SHORTEST_PASSWORD
 
 router = APIRouter(tags=["access"])
 
@@ -56,7 +58,7 @@ class ApiKeyBody(BaseModel, extra="forbid"):
 
 
 class PasswordBody(BaseModel, extra="forbid"):
-    password: str
+    password: Password = Field(description=f"At least {SHORTEST_PASSWORD} characters.")
 
 
 def _fields(key: ApiKey, now: float) -> dict[str, Any]:

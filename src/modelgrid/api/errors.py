@@ -1,5 +1,7 @@
 """The one error shape: `{"error": {"code", "message", "fix", "details"}}`."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Any
@@ -18,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelgrid.domain.errors import InvalidInput, ModelGridError
 
 NO_SUCH_METHOD = 405
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 log = structlog.get_logger()
 
@@ -35,6 +38,15 @@ class ErrorView(BaseModel):
     error: ErrorBody
 
 
+class _ErrorResponse(JSONResponse):
+    """A refusal that repeats what it was asked, which may be no text: half of a surrogate pair, as JSON can say it, is
+    nothing that UTF-8 has. It is shown as the escape that it came as."""
+
+    def render(self, content: object) -> bytes:
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _HALF_A_PAIR.sub(lambda half: f"\\\\u{ord(half[0]):04x}", text).encode()
+
+
 def error_response(error: ModelGridError) -> JSONResponse:
     body = {"code": error.code, "message": error.message, "fix": error.fix, "details": jsonable_encoder(error.details)}
     headers = {}
@@ -42,7 +54,7 @@ def error_response(error: ModelGridError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if "retry_after" in error.details:
         headers["Retry-After"] = str(ceil(error.details["retry_after"]))
-    return JSONResponse({"error": body}, status_code=error.status, headers=headers)
+    return _ErrorResponse({"error": body}, status_code=error.status, headers=headers)
 
 
 def _in_words(problem: Mapping[str, Any]) -> str:
@@ -83,7 +95,7 @@ def install(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if error.status_code == NO_SUCH_METHOD:
             headers["Allow"] = ", ".join(allowed_methods(app.routes, request.scope["path"]))
-        return JSONResponse({"error": body}, status_code=error.status_code, headers=headers)
+        return _ErrorResponse({"error": body}, status_code=error.status_code, headers=headers)
 
     app.add_exception_handler(ModelGridError, on_known)
     app.add_exception_handler(RequestValidationError, on_validation)
