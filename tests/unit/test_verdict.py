@@ -7,6 +7,7 @@ import pytest
 from store_values import DECISION, deployment, target
 
 from modelgrid.decide.classify import classify
+from modelgrid.decide.first_seen import Seen, dated
 from modelgrid.decide.gpu_health import gpu_faults
 from modelgrid.decide.verdict import FleetFacts, Severity, Word, judge
 from modelgrid.domain.deployment import Deployment, DeploymentState, Diagnosis, Intent
@@ -40,7 +41,7 @@ def test_nothing_wrong_is_healthy() -> None:
         (replace(WELL, problems=("x",)), Word.DEGRADED, "not_as_configured"),
         (replace(WELL, log_problem="x"), Word.DEGRADED, "log_not_kept"),
         (replace(WELL, disk_free_bytes=4, disk_total_bytes=100), Word.DEGRADED, "disk_nearly_full"),
-        (replace(WELL, catalog_problems=("x",)), Word.HEALTHY, "catalog_unreachable"),
+        (replace(WELL, catalog_problems={"registry": "x"}), Word.HEALTHY, "catalog_unreachable"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -95,7 +96,7 @@ def test_a_deployment_without_a_place_needs_somebody_after_a_while() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    facts = replace(WELL, gateways=0, problems=("x",), catalog_problems=("y",))
+    facts = replace(WELL, gateways=0, problems=("x",), catalog_problems={"registry": "y"})
     severities = [reason.severity for reason in judge(facts, NOW).reasons]
     assert severities == [Severity.CRITICAL, Severity.WARNING, Severity.NOTE]
 
@@ -180,3 +181,43 @@ def test_what_ran_on_a_lost_node_is_down_until_it_runs_elsewhere() -> None:
     assert judge(facts, NOW).word is Word.DOWN
     assert judge(replace(facts, deployments=(gone, replace(follows, ready_at=NOW))), NOW).word is Word.DEGRADED
     assert judge(replace(facts, targets=(), deployments=(gone,)), NOW).word is Word.DEGRADED, "nobody wants it"
+
+
+UNDATED: dict[str, dict[str, Any]] = {
+    "no_gateway": {"gateways": 0},
+    "gateway_missing": {"gateways_wanted": 2},
+    "gpus_problem": {"nodes": (replace(NODE, inventory=GpuInventory(taken_at=NOW, problem="x")),)},
+    "gpu_fault": {"nodes": (replace(NODE, inventory=GpuInventory(taken_at=NOW, gpus=(gpu(xid_errors=(79,)),))),)},
+    "target_short": {"targets": (target(updated_at=0.0),)},
+    "disk_nearly_full": {"disk_free_bytes": 4, "disk_total_bytes": 100},
+    "log_not_kept": {"log_problem": "x"},
+    "not_as_configured": {"problems": ("x",)},
+    "catalog_unreachable": {"catalog_problems": {"registry": "x"}},
+}
+
+
+@pytest.mark.parametrize("code", UNDATED)
+def test_what_no_fact_dates_holds_since_it_was_first_seen_without_a_gap(code: str) -> None:
+    wrong = replace(WELL, **UNDATED[code])
+    seen: Seen = {}
+    looks = [(WELL, None), (wrong, 2.0), (wrong, 2.0), (WELL, None), (wrong, 5.0), (wrong, 5.0)]
+    for second, (facts, since) in enumerate(looks, start=1):
+        found, seen = dated(judge(facts, NOW + second), seen, NOW + second)
+        assert [(r.code, r.since) for r in found.reasons] == ([(code, NOW + since)] if since is not None else [])
+    before, seen = dated(judge(wrong, NOW), seen, NOW)
+    assert [r.since for r in before.reasons] == [NOW], "the clock was set back"
+
+
+def test_a_date_that_the_facts_tell_is_theirs() -> None:
+    silent = replace(WELL, nodes=(replace(NODE, liveness=NodeLiveness.SUSPECT, heartbeat_at=NOW - 30),))
+    found, _ = dated(judge(silent, NOW), {("node_suspect", "here"): NOW - 5}, NOW)
+    assert [r.since for r in found.reasons] == [NOW - 30]
+
+
+def test_reasons_of_one_code_are_dated_each_for_itself() -> None:
+    sources = {"registry": "x", "ours": "y"}
+    one = replace(WELL, problems=("x",), catalog_problems={"registry": "x"})
+    _, seen = dated(judge(one, NOW), {}, NOW)
+    two = replace(one, problems=("x", "y"), catalog_problems=sources)
+    found, _ = dated(judge(two, NOW + 7), seen, NOW + 7)
+    assert [r.since for r in found.reasons] == [NOW, NOW + 7, NOW, NOW + 7]

@@ -103,3 +103,6 @@ async def test_gateways_are_told_when_the_word_changes_and_only_then(tmp_path: P
     assert service.word == ""
     await looked(service.run())
     assert told == ["healthy", "degraded"]
+    (reason,) = service.judge().reasons
+    assert reason.since is not None
+    assert 102 < reason.since < service._clock.now(), "it is remembered from look to look"

@@ -2,8 +2,8 @@
 verdict, and each reason names what is wrong, what that means, since when, and where to look."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import quote
 
@@ -44,8 +44,10 @@ class Reason:
     cause: str
     impact: str
     since: float | None = None
+    """As the facts tell; where they do not, since control saw it first, which begins anew when control starts."""
     subject: str
-    """What it is about: the name of a node, a deployment, a target, or a part of the daemon."""
+    """What it is about: the name of a node, a deployment, a target, a source of the catalog, or a part of
+    the daemon."""
     link: str
     """Path in the console where it is mended."""
 
@@ -61,7 +63,8 @@ class FleetFacts:
     problems: tuple[str, ...] = ()
     """What the configuration or the environment asks for and cannot be had."""
     log_problem: str = ""
-    catalog_problems: tuple[str, ...] = ()
+    catalog_problems: Mapping[str, str] = field(default_factory=dict)
+    """By the name of the source."""
     disk_free_bytes: int = 0
     disk_total_bytes: int = 0
     """Of the state directory's file system; 0: not known."""
@@ -186,7 +189,6 @@ def _targets(facts: FleetFacts, now: float) -> Iterator[Reason]:
                 severity=Severity.CRITICAL if none_answers else Severity.WARNING,
                 cause=f"{target.name} has {own} of {target.replicas} replicas.",
                 impact=f"{target.model} has fewer replicas than desired.",
-                since=target.updated_at,
                 subject=target.name,
                 link=f"/cluster/desired?q={quote(target.name)}",
             )
@@ -225,13 +227,13 @@ def _daemon(facts: FleetFacts, now: float) -> Iterator[Reason]:
 
 def _catalog(facts: FleetFacts, now: float) -> Iterator[Reason]:
     del now
-    for problem in facts.catalog_problems:
+    for source, problem in facts.catalog_problems.items():
         yield Reason(
             code="catalog_unreachable",
             severity=Severity.NOTE,
             cause=problem,
             impact="The last good copy stays in use.",
-            subject="catalog",
+            subject=source,
             link="/models/catalog",
         )
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from modelgrid.decide.first_seen import Seen, dated
 from modelgrid.decide.verdict import FleetFacts, FleetVerdict, judge
 from modelgrid.domain.node import Node
 from modelgrid.domain.routing import GatewayReport
@@ -17,7 +18,8 @@ LOOK_SECONDS = 1.0
 
 
 class VerdictService:
-    """`judge` gives the verdict of this moment, `word` that of the last look; `run` looks once a second."""
+    """`judge` gives the verdict of this moment, `word` that of the last look; `run` looks once a second, and remembers
+    for as long as the process lives since when each reason is seen."""
 
     def __init__(
         self,
@@ -50,11 +52,12 @@ class VerdictService:
         self._clock = clock
         self._on_change = on_change
         self._started_at = clock.now()
+        self._seen: Seen = {}
         self.word = ""
         """Empty before the first look."""
 
     def judge(self) -> FleetVerdict:
-        """Return the verdict. Blocks for one look at the file system's free space."""
+        """Return the verdict, with each reason dated. Blocks for one look at the file system's free space."""
         disk = shutil.disk_usage(self._state_dir)
         facts = FleetFacts(
             nodes=tuple(self._nodes()),
@@ -65,12 +68,14 @@ class VerdictService:
             served_elsewhere=self._served_elsewhere(),
             problems=tuple(self._problems()),
             log_problem=self._logs.problem,
-            catalog_problems=tuple(s.problem for s in self._catalog.sources if s.problem),
+            catalog_problems={s.name: s.problem for s in self._catalog.sources if s.problem},
             disk_free_bytes=disk.free,
             disk_total_bytes=disk.total,
             started_at=self._started_at,
         )
-        return judge(facts, self._clock.now())
+        now = self._clock.now()
+        found, self._seen = dated(judge(facts, now), self._seen, now)
+        return found
 
     async def run(self) -> None:
         """Look until cancelled."""
