@@ -1,20 +1,21 @@
 """Mixed load on one gateway for as long as it is told: streams, whole answers, clients that leave, replicas that are
-killed. Every answer is checked against what the simulator must have said; at the end nothing is left over."""
+killed. Every answer is checked against what the simulator must have said, and the requests that the simulators received
+against those that were sent; at the end nothing is left over."""
 
 import asyncio
-import json
 import random
+import re
 import signal
 import time
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 from gateway_kit import Client, Gateway, gateway, request
+from soak_answers import FAILED, LEAST_TOKENS, TOKENS, asked_for, id_of, problem
 
 from modelgrid.domain.routing import Replica
 from modelgrid.simulator.spawn import SpawnedEngine, spawned
@@ -22,8 +23,8 @@ from modelgrid.simulator.spawn import SpawnedEngine, spawned
 REPLICAS = 3
 KILL_SECONDS = 20.0
 LOAD_AFTER_KILL_SECONDS = 5.0
-TOKENS = 30
 WRONG_SHOWN = 20
+_RECEIVED = re.compile(r"Received request (\S+): ")
 
 
 @dataclass
@@ -37,9 +38,15 @@ class Soaked:
     """Answers that were neither right nor an honest error."""
     rss: list[int] = field(default_factory=list)
     """Bytes, once a second."""
+    sent: int = 0
+    answered: list[str] = field(default_factory=list)
+    """Ids of the right answers."""
+    received: Counter[str] = field(default_factory=Counter)
+    """How often engines, also those that were killed, received the request of each id."""
     descriptors: tuple[int, int] = (0, 0)
     threads: tuple[int, int] = (0, 0)
-    """Before the load, and after it when all was quiet."""
+    tasks: tuple[float, float] = (0.0, 0.0)
+    """Before the load, and after it when all was quiet: no connection but the one that asks."""
 
     def __str__(self) -> str:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
@@ -47,6 +54,7 @@ class Soaked:
         early, late = max(self.rss[third : 2 * third]) / 1e6, max(self.rss[2 * third :]) / 1e6
         return (
             f"{self.seconds:.0f} s: {told}; {len(self.wrong)} wrong; "
+            f"{self.sent} sent, {self.received.total()} received; "
             f"RSS {early:.1f} → {late:.1f} MB (second, last third); "
             f"descriptors {self.descriptors[0]} → {self.descriptors[1]}, threads {self.threads[0]} → {self.threads[1]}"
         )
@@ -59,6 +67,13 @@ class _Fleet:
         self._grid = grid
         self._stack = stack
         self._engines: dict[str, SpawnedEngine] = {}
+        self._all: list[SpawnedEngine] = []
+
+    async def received(self) -> Counter[str]:
+        """End the engines and return how often they, also those that were killed, received the request of each id."""
+        for engine in self._all:
+            await engine.stop()
+        return Counter(found[1] for engine in self._all for line in engine.lines if (found := _RECEIVED.search(line)))
 
     async def start(self) -> None:
         for number in range(REPLICAS):
@@ -75,9 +90,10 @@ class _Fleet:
         await self._grid.serve(*(_replica(name, engine) for name, engine in self._engines.items()))
 
     async def _engine(self) -> SpawnedEngine:
-        return await self._stack.enter_async_context(
-            spawned("m", "--sim-itl", "0.005", "--sim-concurrency", "200", "--sim-output-tokens", str(TOKENS))
-        )
+        arguments = ("--sim-itl", "0.005", "--sim-concurrency", "200", "--sim-output-tokens", str(TOKENS))
+        engine = await self._stack.enter_async_context(spawned("m", *arguments, "--enable-log-requests"))
+        self._all.append(engine)
+        return engine
 
 
 def _replica(name: str, engine: SpawnedEngine) -> Replica:
@@ -96,8 +112,7 @@ async def soak(folder: Path, seconds: float, *, clients: int, pause: float, seed
         fleet = _Fleet(grid, stack)
         await fleet.start()
         process = psutil.Process(grid.pid)
-        found.descriptors = (process.num_fds(), 0)
-        found.threads = (process.num_threads(), 0)
+        before = await _left(grid, process)
         end = time.monotonic() + seconds
         load = [asyncio.create_task(_client(grid, found, random.Random(seed + n), end, pause)) for n in range(clients)]
         others = [
@@ -105,10 +120,21 @@ async def soak(folder: Path, seconds: float, *, clients: int, pause: float, seed
             asyncio.create_task(_watch(process, found, end)),
         ]
         await asyncio.gather(*load, *others)
-        await grid.idle()
-        found.descriptors = (found.descriptors[0], process.num_fds())
-        found.threads = (found.threads[0], process.num_threads())
+        after = await _left(grid, process)
+        found.descriptors, found.threads, found.tasks = zip(before, after, strict=True)
+        found.received = await fleet.received()
     return found
+
+
+async def _left(grid: Gateway, process: psutil.Process) -> tuple[int, int, float]:
+    """Wait until nothing is in flight or open but the connection that asks, and return descriptors, threads, tasks.
+    Engines close what idles for 5 s, so that nothing has to be taken away from the descriptors."""
+    await grid.idle()
+    await grid.wait_for_metric("modelgrid_client_connections", 1)
+    for number in range(REPLICAS):
+        await grid.wait_for_metric(f'modelgrid_upstream_idle_connections{{replica="replica-{number}"}}', 0)
+    tasks = (await grid.metrics())["modelgrid_gateway_tasks"]
+    return process.num_fds(), process.num_threads(), tasks
 
 
 async def _kill_in_turn(fleet: _Fleet, found: Soaked, end: float) -> None:
@@ -138,15 +164,15 @@ async def _client(grid: Gateway, found: Soaked, dice: random.Random, end: float,
 
 async def _one(client: Client, found: Soaked, dice: random.Random) -> bool:
     """One request; return whether the connection can carry another."""
-    tokens = dice.randint(1, TOKENS)
-    body: dict[str, Any] = {
-        "model": "m",
-        "messages": [{"role": "user", "content": "words " * dice.randint(1, 200)}],
-        "max_tokens": tokens,
-        "stream": dice.random() < 0.5,
-    }
-    if body["stream"] and dice.random() < 0.5:
-        body["stream_options"] = {"include_usage": True}
+    found.sent += 1
+    stream = dice.random() < 0.5
+    body = asked_for(
+        found.sent,
+        dice.randint(1, 200),
+        dice.randint(LEAST_TOKENS, TOKENS),
+        stream=stream,
+        usage=stream and dice.random() < 0.5,
+    )
     await client.send(request("POST", "/v1/chat/completions", body))
     if dice.random() < 0.15:
         await asyncio.sleep(dice.random() * 0.05)
@@ -158,58 +184,12 @@ async def _one(client: Client, found: Soaked, dice: random.Random) -> bool:
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         found.wrong.append(f"no answer: {error!r}")
         return False
-    problem = _problem(answer.status, answer.body, answer.complete, body)
-    if problem == "failed":
+    wrong = problem(answer.status, answer.body, answer.complete, body)
+    if wrong == FAILED:
         found.counts["failed"] += 1
-    elif problem:
-        found.wrong.append(problem)
+    elif wrong:
+        found.wrong.append(wrong)
     else:
-        found.counts["streamed" if body["stream"] else "whole"] += 1
-    return not problem and answer.header("connection") != "close"  # a broken stream takes its connection along
-
-
-def _problem(status: int, data: bytes, complete: bool, asked: dict[str, Any]) -> str:  # noqa: PLR0911 (one per rule)
-    """Return what is wrong with an answer; `failed` for an honest error, empty when it is right."""
-    if status in {502, 503}:
-        return "failed" if complete and json.loads(data)["error"]["code"] in _HONEST else f"{status} {data[:200]!r}"
-    if status != 200:
-        return f"{status} {data[:200]!r}"
-    if not asked["stream"]:
-        return _whole(data, complete, asked["max_tokens"])
-    events = [event[6:] for event in data.decode().split("\n\n") if event.startswith("data: ")]
-    if not complete:
-        return f"a stream without its end: {events[-1:]}"
-    if events and "error" in (last := _json(events[-1])):
-        return "failed" if last["error"]["code"] in _HONEST else f"stream: {events[-1]}"
-    if not events or events[-1] != "[DONE]":
-        return f"a stream ended without [DONE] and without an error: {events[-1:]}"
-    chunks = [json.loads(event) for event in events[:-1]]
-    if len({chunk["id"] for chunk in chunks}) != 1:
-        return "chunks of two answers in one stream"
-    usage = [chunk["usage"] for chunk in chunks if chunk.get("usage")]
-    wanted = bool(asked.get("stream_options"))
-    if bool(usage) != wanted:
-        return f"usage {usage} where it was {'' if wanted else 'not '}asked for"
-    if usage and usage[-1]["completion_tokens"] > asked["max_tokens"]:
-        return f"{usage[-1]} for {asked['max_tokens']} tokens"
-    finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]]
-    return "" if len(finishes) == 1 else f"{len(finishes)} finish reasons"
-
-
-_HONEST = {"replica_failed", "model_unreachable", "queue_timeout"}
-"""What a request may be told when its replica was killed."""
-
-
-def _whole(data: bytes, complete: bool, tokens: int) -> str:
-    if not complete:
-        return "an answer was cut"
-    usage = json.loads(data)["usage"]
-    return "" if 0 < usage["completion_tokens"] <= tokens else f"{usage} for {tokens} tokens"
-
-
-def _json(text: str) -> dict[str, Any]:
-    with suppress(json.JSONDecodeError):
-        value = json.loads(text)
-        if isinstance(value, dict):
-            return value
-    return {}
+        found.counts["streamed" if stream else "whole"] += 1
+        found.answered.append(id_of(answer.body))
+    return not wrong and answer.header("connection") != "close"  # a broken stream takes its connection along

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from modelgrid.simulator import log
 from modelgrid.simulator.engine import Generation
 from modelgrid.simulator.errors import ApiError
 
@@ -31,6 +32,8 @@ class Answer:
         self.connection = connection
         self.id = f"{self.prefix}{request.request_id or server.new_id()}"
         self.created = int(time.time())
+        if server.settings.log_requests:
+            log.info("logger.py:40", f"Received request {self.id}: params: (simulated), lora_request: None.")
 
     def usage(self, generation: Generation, completion_tokens: int) -> str:
         """Return OpenAI's usage object as JSON, with nulls as in a whole answer of vLLM."""

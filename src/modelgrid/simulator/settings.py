@@ -53,6 +53,7 @@ class EngineSettings:
     """Memory each GPU has; 0: not known, so nothing can run out."""
     gpu_state_dir: str = ""
     access_log: bool = False
+    log_requests: bool = False
     faults: Faults = SOUND
 
     @property
@@ -88,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     vllm.add_argument("--enable-prefix-caching", action=argparse.BooleanOptionalAction, default=True)
     vllm.add_argument("--enable-prompt-tokens-details", action="store_true")
     vllm.add_argument("--enable-force-include-usage", action="store_true")
+    vllm.add_argument("--enable-log-requests", action="store_true")
     vllm.add_argument("--shutdown-timeout", type=_seconds, default=0.0, metavar="SECONDS")
     sim = serve.add_argument_group("what is simulated")
     sim.add_argument("--sim-load-seconds", type=_seconds, default=2.0, metavar="SECONDS")
@@ -153,6 +155,7 @@ def parse_settings(argv: Sequence[str]) -> tuple[EngineSettings, tuple[str, ...]
         gpu_total_bytes=given.sim_gpu_total_bytes,
         gpu_state_dir=given.sim_gpu_state_dir,
         access_log=given.sim_access_log,
+        log_requests=given.enable_log_requests,
         faults=faults,
     )
     return settings, tuple(ignored)
