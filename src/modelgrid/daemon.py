@@ -31,7 +31,7 @@ from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
 from modelgrid.config.paths import ENDPOINT_FILE, TOKEN_FILE
 from modelgrid.config.urls import reachable
-from modelgrid.daemon_log import Tap, configure_logging, set_log_level
+from modelgrid.daemon_log import Tap, configure_logging, journal_reads, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
 from modelgrid.listening import BACKLOG, Listen
@@ -157,7 +157,8 @@ async def _first_start(assembly: Assembly) -> str:
     password = await assembly.accounts.bootstrap()
     first_key = None
     if not assembly.keys.all():
-        first_key = (await assembly.keys.generate(FIRST_KEY_LABEL, by="first start")).secret
+        if not journal_reads():  # a key is good for ever, and journals are kept and collected
+            first_key = (await assembly.keys.generate(FIRST_KEY_LABEL, by="first start")).secret
         if base.platform.simulated and not base.arguments.config.exists() and not assembly.targets.all():
             await assembly.targets.ensure(TargetRequest(model=SAMPLE_MODEL), by="first start")
     sample = SAMPLE_MODEL if any(target.model == SAMPLE_MODEL for target in assembly.targets.all()) else None

@@ -67,13 +67,17 @@ class Tap:
         return event
 
 
+def journal_reads() -> bool:
+    """Return whether what this process says is kept by systemd's journal."""
+    return "JOURNAL_STREAM" in os.environ and not sys.stderr.isatty()
+
+
 def configure_logging() -> Tap:
     """Write coloured lines to a terminal, logfmt otherwise; with priorities when the journal reads them.
 
     What libraries say through `logging` takes the same way. Returns where the records can be had."""
     tap = Tap()
     terminal = sys.stderr.isatty()
-    journal = "JOURNAL_STREAM" in os.environ and not terminal
     processors: list[structlog.typing.Processor] = [
         _drop_below,
         structlog.contextvars.merge_contextvars,
@@ -88,12 +92,12 @@ def configure_logging() -> Tap:
             structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback),
         ]
     else:
-        if not journal:
+        if not journal_reads():
             processors.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
         processors.append(
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
         )
-    if journal:
+    if journal_reads():
         processors.append(_with_priority)
     structlog.configure(
         processors=processors,

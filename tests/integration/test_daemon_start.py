@@ -79,6 +79,18 @@ def test_the_first_start_says_all_that_is_needed_and_the_next_ones_no_secret(
     assert sum(resident.values()) <= RSS_LIMIT
 
 
+def test_the_journal_is_told_no_api_key(new_daemon: NewDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """S13: a key is good for ever, and what the journal has is kept and collected."""
+    daemon = new_daemon({"models": {"autoLoad": [SMALL]}})
+    daemon.start(JOURNAL_STREAM="8:1")
+    banner = banner_of(daemon)
+    assert (daemon.state_dir / "initial-password").read_text().strip() in banner
+    assert "modelgrid config apikey generate" in banner
+    written = "".join(path.read_text(errors="replace") for path in (daemon.output, daemon.log))
+    assert not re.search(r"mg-[0-9A-Za-z]{38}", written)
+    daemon.wait_for({"running": 1}, target=SMALL)
+
+
 def test_two_daemons_never_share_a_state_directory(shared_daemon: DaemonUnderTest) -> None:
     (port, ui_port) = (shared_daemon.port, shared_daemon.ui_port)
     refused = subprocess.run(shared_daemon.command, capture_output=True, text=True, check=False, timeout=30)
