@@ -100,7 +100,7 @@ def test_run_piped_without_wait_says_how_to_follow(place, capsys, deployed):
 
 
 def test_the_life_of_a_deployment(place, capsys, deployed):
-    shown = place.here(capsys, "container", "show", deployed[:8])
+    shown = place.here(capsys, "container", "show", ALIAS)
     assert "● running" in shown.out
     assert "KV cache" in shown.out
     events = place.here(capsys, "container", "events", deployed)
@@ -118,10 +118,13 @@ def test_the_life_of_a_deployment(place, capsys, deployed):
     )
     assert "is gone" in place.here(capsys, "container", "remove", deployed, "--wait").out
     assert deployed in place.here(capsys, "container", "history").out
-    record = place.here(capsys, "container", "history", deployed, "--json").json
+    record = place.here(capsys, "container", "history", deployed[:-2], "--json").json
+    assert record["id"] == deployed
     assert record["reason"]
     assert record["last_lines"]
-    gone = place.here(capsys, "logs", deployed)
+    unknown = place.here(capsys, "container", "history", "nothing-like-it")
+    assert unknown.code == 1
+    gone = place.here(capsys, "logs", deployed[:-2])
     assert gone.code == 0
     assert "vLLM" in gone.out
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
-from modelgrid.api.history import LogLineView, kept_lines, line_view, redacted_spec
+from modelgrid.api.history import LogLineView, kept_lines, line_view, record_of, redacted_spec
 from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.decide.classify import classify
@@ -192,7 +192,7 @@ async def deployment_logs(
     try:
         name: str = services.registry.resolve(deployment).id
     except NotFound:
-        record = await services.store.history_record(deployment)
+        record = await record_of(services, deployment)
         name, wait = record.deployment.id, 0
     wanted = LogFilter(
         sources=frozenset({deployment_source(name)}),
@@ -222,7 +222,7 @@ async def deployment_events(
     try:
         subject_id: str = services.registry.resolve(deployment).id
     except NotFound:
-        subject_id = (await services.store.history_record(deployment)).deployment.id
+        subject_id = (await record_of(services, deployment)).deployment.id
     found = await services.store.events(subject=Subject.DEPLOYMENT, subject_id=subject_id, after=after, limit=limit)
     return EventPage(items=[event_view(event) for event in found], next_after=found[-1].seq if found else after)
 

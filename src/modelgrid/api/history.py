@@ -14,12 +14,15 @@ from modelgrid.decide.classify import classify
 from modelgrid.decide.log_level import level_of
 from modelgrid.domain.deployment import DeploymentState
 from modelgrid.domain.engine import LogLine
+from modelgrid.domain.errors import NotFound
 from modelgrid.domain.event import Level
 from modelgrid.domain.history import HistoryRecord
+from modelgrid.domain.ids import slug
 from modelgrid.domain.target import EngineSpec, Origin
 
 router = APIRouter(tags=["deployments"])
 
+MOST_NAMED = 10
 SCANNED = 200
 """Records read at once while a filter looks for those it wants."""
 
@@ -80,9 +83,29 @@ async def list_history(
 @router.get("/history/{deployment}")
 async def show_history(services: Context, deployment: str) -> HistoryView:
     """Return one ended deployment with its last log lines."""
-    record = await services.store.history_record(deployment)
+    record = await record_of(services, deployment)
     view = history_view(services, record)
     return view.model_copy(update={"last_lines": kept_lines(record), "spec": redacted_spec(record.deployment.spec)})
+
+
+async def record_of(services: Services, text: str) -> HistoryRecord:
+    """Return what is kept of the ended deployment whose id is `text`, or the only one whose id begins as
+    `registry.resolve` has it. Raises `NotFound`, naming the newest candidates when there are several."""
+    try:
+        return await services.store.history_record(text)
+    except NotFound:
+        begins = (text, slug(text)) if text else ()
+        ids = [record.deployment.id async for record in _records(services, None)]
+        matches = [item for item in ids if item.startswith(begins)]
+        if len(matches) > 1:
+            newest = ", ".join(matches[:MOST_NAMED])
+            raise NotFound(
+                f"{text!r} is the beginning of {len(matches)} deployments that ended.",
+                fix=f"Name one, newest first: {newest}.",
+            ) from None
+        if not matches:
+            raise
+    return await services.store.history_record(matches[0])
 
 
 async def _records(services: Services, before: str | None) -> AsyncIterator[HistoryRecord]:

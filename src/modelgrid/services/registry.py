@@ -12,7 +12,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.event import Event
 from modelgrid.domain.history import HistoryRecord
-from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.ids import DeploymentId, slug
 from modelgrid.ports.store import Store
 
 
@@ -35,12 +35,14 @@ class DeploymentRegistry:
         return self._deployments.get(deployment_id)
 
     def resolve(self, text: str) -> Deployment:
-        """Return the deployment whose id is `text`, or the only one whose id starts with it.
+        """Return the deployment whose id is `text`, or the only one whose id starts with it, or with what the name of a
+        model becomes in ids.
 
         Raises `NotFound`, naming the candidates when there are several."""
         if exact := self._deployments.get(DeploymentId(text)):
             return exact
-        matches = sorted(i for i in self._deployments if text and i.startswith(text))
+        begins = (text, slug(text)) if text else ()
+        matches = sorted(i for i in self._deployments if i.startswith(begins))
         if len(matches) == 1:
             return self._deployments[matches[0]]
         if matches:
