@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from modelgrid.config.images import check_engine_image
 from modelgrid.config.urls import check_catalog_place, check_catalog_url, check_url
 from modelgrid.domain.audit import AuditBounds
 from modelgrid.domain.gpu import GpuVendor
@@ -16,6 +17,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 HostName = Annotated[str, Field(min_length=1, max_length=253)]
 HttpUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048), AfterValidator(check_url)]
 CatalogUrl = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048), AfterValidator(check_catalog_url)]
+
+Image = Annotated[str, AfterValidator(check_engine_image)]
 
 DEFAULT_REGISTRY_URL = "https://list.modelgrid.com/catalog.json"
 
@@ -81,7 +84,7 @@ class DockerConfig(Section):
     )
     network_name: str = Field("modelgrid", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")
     socket_path: str | None = Field(None, description="Engine socket; null looks in the usual places.")
-    image: Mapping[Literal["nvidia", "amd", "intel", "cpu"], str] = Field(
+    image: Mapping[Literal["nvidia", "amd", "intel", "cpu"], Image] = Field(
         default_factory=dict, description="Engine image by vendor, where it differs from the default."
     )
     image_commands: Mapping[str, tuple[str, ...]] = Field(
@@ -160,7 +163,7 @@ class ContainerConfig(Section):
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")
     model: str = Field(min_length=1, max_length=256)
     replicas: int = Field(1, ge=0, le=64)
-    image: str | None = None
+    image: Image | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = Field(default_factory=dict)
     gpus: int | tuple[str, ...] | None = Field(None, description="GPU count per instance, or the ids of its GPUs.")
