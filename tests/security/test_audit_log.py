@@ -212,6 +212,7 @@ def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> No
     client.set_password("admin", {"password": CHOSEN})
     viewer = client.generate_token({"label": "eyes"})
     key = client.generate_api_key({"label": "ci"})
+    client.put_target("moonshotai/Kimi-K2-Instruct-0905", {"replicas": 0, "trust_remote_code": True})
     base = f"{daemon.console_url}/v1/_ui"
     with httpx.Client(base_url=base, headers={"Origin": daemon.console_url}, trust_env=False, timeout=30) as page:
         page.post("/login", json={"user": "evil\r\nname", "password": "wrong\n"})
@@ -229,6 +230,7 @@ def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> No
         ("local", "local", "set_password", 204),
         ("local", "local", "generate_token", 201),
         ("local", "local", "generate_api_key", 201),
+        ("local", "local", "put_target", 200),
         ("evil\\r\\nname", "", "login", 401),
         ("admin", "", "login", 200),
         ("admin", "session", "revoke_api_key", 200),
@@ -238,6 +240,8 @@ def test_every_login_and_every_change_is_recorded(daemon: DaemonUnderTest) -> No
         ("token eyes", "token", "get", 403),
         ("anonymous", "", "get", 401),
     ]
+    (trusted,) = [item["target"] for item in items if item["action"] == "put_target"]
+    assert trusted == "/v1/_ui/targets/moonshotai/Kimi-K2-Instruct-0905 trust_remote_code"
     assert all(item["source"] == "127.0.0.1" and item["at"] > 0 for item in items)
     page_one = client.list_audit(limit=3, who="admin")
     assert [item["action"] for item in page_one["items"]] == ["logout", "revoke_api_key", "revoke_api_key"]

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelgrid.api.context import CLAIMED, PRINCIPAL, Context, Services
+from modelgrid.api.context import ALLOWED, CLAIMED, PRINCIPAL, Context, Services
 from modelgrid.decide.audit import is_recorded
 from modelgrid.domain.access import Principal
 from modelgrid.domain.audit import AuditEntry
@@ -47,7 +47,7 @@ class AuditMiddleware:
             kind=principal.kind if principal else "",
             source=scope["client"][0] if scope.get("client") else "",
             action=getattr(scope.get("route"), "name", scope["method"].lower()),
-            target=scope["path"],
+            target=f"{scope['path']} {allowed}" if (allowed := scope.get(ALLOWED)) else scope["path"],
             status=status,
         )
 

@@ -114,6 +114,8 @@ SESSION = "modelgrid.session"
 """Keys of the scope, set by the authentication middleware."""
 CLAIMED = "modelgrid.claimed"
 """Key of the scope: the user name that a login gave."""
+ALLOWED = "modelgrid.allowed"
+"""Key of the scope: what a call allowed that is off by default; the audit log names it."""
 
 
 async def principal_of(request: Request) -> Principal:

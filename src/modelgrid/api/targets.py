@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from modelgrid.api.context import DECIDES, Caller, Context, Services
+from modelgrid.api.context import ALLOWED, DECIDES, Caller, Context, Services
 from modelgrid.api.deployments import DeploymentView, deployment_view
 from modelgrid.api.history import redacted_spec
 from modelgrid.api.preconditions import IfMatch, set_etag
@@ -203,10 +203,13 @@ async def put_target(
     caller: Caller,
     model: str,
     body: TargetBody,
+    request: Request,
     response: Response,
     condition: IfMatch,
 ) -> TargetView:
     """Ensure a target. Repeating it changes nothing. Answers when it is accepted; deployments follow."""
+    if body.trust_remote_code:
+        request.scope[ALLOWED] = "trust_remote_code"
     expected = condition.revision(model, services.targets.revision(model)) if condition else None
     target = await services.targets.ensure(to_request(model, body), by=caller, expected_revision=expected)
     set_etag(response, target.revision)

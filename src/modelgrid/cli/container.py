@@ -61,6 +61,7 @@ def show_one(context: typer.Context, deployment: One, as_json: Json = False) -> 
             ("Arguments", " ".join(spec["args"]) or "the catalog's"),
             ("Environment", ", ".join(spec["env"]) or NOTHING),
             ("Mounts", ", ".join(mounts) or NOTHING),
+            ("Remote code", "the repository's code may run" if spec["trust_remote_code"] else "no"),
         ]
     )
     if item["decision"]:

@@ -63,6 +63,7 @@ export class MgDeploymentSummary extends MgElement {
     if (spec.context) facts.push(['Context', `${count(spec.context)} tokens`]);
     if (spec.concurrency) facts.push(['Concurrency', count(spec.concurrency)]);
     if (spec.args.length) facts.push(['Arguments', html`<code class="mono">${spec.args.join(' ')}</code>`]);
+    if (spec.trust_remote_code) facts.push(['Remote code', 'the code of the model’s repository may run']);
     const names = Object.keys(spec.env ?? {});
     if (names.length) facts.push(['Environment', html`<code class="mono">${names.join(', ')}</code> <span class="muted">(values are not shown)</span>`]);
     return facts;

@@ -162,6 +162,9 @@ export class MgDeployDialog extends MgElement {
       <mg-field label="Environment" optional kind="textarea" placeholder=${this.entry.gated ? 'HF_TOKEN=hf_…' : 'NAME=value'}
         help=${this.entry.gated ? 'This model is gated: its repository asks for HF_TOKEN. Values are sealed and never shown again.' : 'One NAME=value per line. Values are sealed and never shown again.'}
         error=${emptyNames(typed.env).length ? `Type the value of ${emptyNames(typed.env).join(', ')}.` : ''} .value=${typed.env} @mg-input=${type('env')}></mg-field>
+      ${this.entry.trust_remote_code || typed.trust
+        ? html`<mg-field label="Run code of the model’s repository" kind="switch" help="It runs with the engine's rights: read it first. This model does not load without." .value=${typed.trust} @mg-input=${type('trust')}></mg-field>`
+        : nothing}
       <details>
         <summary>Advanced: GPUs, which nodes, and how instances are spread</summary>
         <div class="advanced">

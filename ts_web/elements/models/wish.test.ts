@@ -7,9 +7,9 @@ describe('what is asked for', () => {
   });
 
   it('says where, and how instances are spread', () => {
-    const typed = { ...UNTYPED, vendor: 'amd', labels: 'zone=a, rack=3', pack: 'true', exclusive: 'true' };
-    expect(wishOf(typed)).toEqual({ replicas: 1, vendor: 'amd', labels: { zone: 'a', rack: '3' }, pack: true, exclusive: true });
-    expect(spokenWish('a/b', typed).cli).toBe('modelgrid run a/b --vendor amd --label zone=a --label rack=3 --pack --exclusive');
+    const typed = { ...UNTYPED, vendor: 'amd', labels: 'zone=a, rack=3', pack: 'true', exclusive: 'true', trust: 'true' };
+    expect(wishOf(typed)).toEqual({ replicas: 1, vendor: 'amd', labels: { zone: 'a', rack: '3' }, pack: true, exclusive: true, trust_remote_code: true });
+    expect(spokenWish('a/b', typed).cli).toBe('modelgrid run a/b --vendor amd --label zone=a --label rack=3 --pack --exclusive --trust-remote-code');
   });
 
   it('keeps values of the environment out of what is copied', () => {

@@ -15,20 +15,22 @@ export interface Typed {
   readonly labels: string;
   readonly pack: string;
   readonly exclusive: string;
+  /** Code of the model's repository may run. */
+  readonly trust: string;
 }
 
-export const UNTYPED: Typed = { node: '', replicas: '1', context: '', gpus: '', concurrency: '', env: '', vendor: '', labels: '', pack: '', exclusive: '' };
+export const UNTYPED: Typed = { node: '', replicas: '1', context: '', gpus: '', concurrency: '', env: '', vendor: '', labels: '', pack: '', exclusive: '', trust: '' };
 
 type Spec = Schemas['EngineSpec'];
 
 /** What has no field in the dialog; of a deployment that is made again it is taken over as it was. */
-export type Kept = Pick<TargetBody, 'args' | 'image' | 'runtime' | 'mounts' | 'trust_remote_code'>;
+export type Kept = Pick<TargetBody, 'args' | 'image' | 'runtime' | 'mounts'>;
 
 /** The settings of a deployment as they would be typed. The values of its environment are not known any more. */
 export function typedOf(spec: Spec): Typed {
   const env = Object.keys(spec.env ?? {}).map((name) => `${name}=`);
   const text = (value: number | null | undefined): string => (value == null ? '' : String(value));
-  return { ...UNTYPED, context: text(spec.context), gpus: text(spec.gpu_count), concurrency: text(spec.concurrency), env: env.join('\n') };
+  return { ...UNTYPED, context: text(spec.context), gpus: text(spec.gpu_count), concurrency: text(spec.concurrency), env: env.join('\n'), trust: spec.trust_remote_code ? 'true' : '' };
 }
 
 /** What of them has no field; without what is at its default. */
@@ -38,7 +40,6 @@ export function keptOf(spec: Spec): Partial<Kept> {
     ...(spec.image ? { image: spec.image } : {}),
     ...(spec.runtime ? { runtime: spec.runtime } : {}),
     ...(spec.mounts?.length ? { mounts: spec.mounts } : {}),
-    ...(spec.trust_remote_code ? { trust_remote_code: true } : {}),
   };
 }
 
@@ -48,7 +49,6 @@ function flagsOf(kept: Partial<Kept>): string {
     ...(kept.args ?? []).map((arg) => ` --arg=${quoted(arg)}`),
     kept.image ? ` --image ${quoted(kept.image)}` : '',
     ...(kept.mounts ?? []).map((mount) => ` --mount ${quoted(`${mount.source}:${mount.target}${mount.read_only === false ? ':rw' : ''}`)}`),
-    kept.trust_remote_code ? ' --trust-remote-code' : '',
   ].join('');
 }
 
@@ -78,6 +78,7 @@ export function wishOf(typed: Typed, kept: Partial<Kept> = {}): TargetBody {
   if (typed.labels.trim()) wish.labels = pairs(words(typed.labels));
   if (typed.pack === 'true') wish.pack = true;
   if (typed.exclusive === 'true') wish.exclusive = true;
+  if (typed.trust === 'true') wish.trust_remote_code = true;
   if (typed.context) wish.context = Number(typed.context);
   if (typed.gpus) wish.gpu_count = Number(typed.gpus);
   if (typed.concurrency) wish.concurrency = Number(typed.concurrency);
@@ -96,6 +97,7 @@ export function spokenWish(model: string, typed: Typed, kept: Partial<Kept> = {}
     ...Object.entries(wish.labels ?? {}).map((pair) => ` --label ${quoted(pair.join('='))}`),
     wish.pack ? ' --pack' : '',
     wish.exclusive ? ' --exclusive' : '',
+    wish.trust_remote_code ? ' --trust-remote-code' : '',
     typed.replicas !== '1' ? ` --replicas ${typed.replicas}` : '',
     wish.context ? ` --context ${wish.context}` : '',
     wish.gpu_count != null ? ` --gpus ${wish.gpu_count}` : '',
