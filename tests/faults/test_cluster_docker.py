@@ -19,6 +19,7 @@ from daemon_under_test import SMALL, wait_until
 from engine_relay import Relay
 from runtime_stage import IMAGE, SOCKETS, unusable
 
+from modelgrid.decide.liveness import LOST_AFTER_HEARTBEATS
 from modelgrid.domain.target import RuntimeKind
 
 AWAY_SECONDS = 12.0
@@ -78,6 +79,7 @@ def cluster(relay: Relay, tmp_path: Path) -> Iterator[ClusterUnderTest]:
         wait_until("its container is gone", lambda: not made.control.deployments(), 60, made.words)
 
 
+@pytest.mark.engines
 @pytest.mark.timeout(240)
 def test_a_worker_whose_docker_hangs_or_is_stopped(cluster: ClusterUnderTest, relay: Relay) -> None:
     control = cluster.control
@@ -114,6 +116,8 @@ def test_a_worker_whose_docker_hangs_or_is_stopped(cluster: ClusterUnderTest, re
             headers = {"Authorization": f"Bearer {control.key}"}
             answer = httpx.post(f"{control.api_url}/v1/completions", headers=headers, json=body, trust_env=False)
             assert answer.status_code == 200, "it serves on, also for other nodes"
+            assert max(delays) < 5, "who looks does not wait for Docker"
+            assert max(silences) < LOST_AFTER_HEARTBEATS * HEARTBEAT_SECONDS
             print(
                 f"\nDocker of a worker {what} for {passed:.0f} s: {said!r}; heard at least every "
                 f"{max(silences):.1f} s (heartbeat {HEARTBEAT_SECONDS:g} s), slowest look {1000 * max(delays):.0f} ms"
