@@ -16,6 +16,7 @@ from modelgrid.adapters.log_files import LogFiles
 from modelgrid.adapters.log_files.archive import GAP, Bounds
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.event import Level
+from modelgrid.domain.history import KEPT_LOG_LINES
 from modelgrid.domain.log import DAEMON, LogRecord
 from modelgrid.domain.log_filter import LogFilter
 from modelgrid.services.logs import store as log_store
@@ -95,6 +96,23 @@ async def test_filters_and_paging(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         if not before:
             break
     assert back == list(range(1, 301))
+    await store.close()
+
+
+async def test_the_last_lines_of_a_deployment_are_at_hand_after_a_restart(tmp_path: Path) -> None:
+    store = await opened(tmp_path)
+    source = "deployment:a-000001"
+    assert await store.recall(source) == ()  # somebody keeps it
+    for number in range(KEPT_LOG_LINES + 200):
+        store.add(source, Level.INFO, f"line {number}")
+        store.add(DAEMON, Level.INFO, "something else")
+    last = [f"line {number}" for number in range(200, KEPT_LOG_LINES + 200)]
+    assert [record.message for record in store.recent(source)] == last
+    await store.close()
+    store = await opened(tmp_path)
+    assert [record.message for record in await store.recall(source)] == last
+    store.add(source, Level.INFO, "and on")
+    assert [record.message for record in await store.recall(source)] == [*last[1:], "and on"]
     await store.close()
 
 

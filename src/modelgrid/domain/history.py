@@ -6,7 +6,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import LogLine
 
 KEPT_LOG_LINES = 500
-"""Log lines that outlive a deployment."""
+"""Log lines of a deployment that are at hand however loud the others are, and that outlive it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

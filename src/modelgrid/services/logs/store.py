@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from modelgrid.domain.event import Level
+from modelgrid.domain.history import KEPT_LOG_LINES
 from modelgrid.domain.log import DAEMON, DEPLOYMENT, FieldValue, LogRecord
 from modelgrid.domain.log_filter import LogFilter
 from modelgrid.ports.clock import Clock
@@ -23,8 +24,6 @@ FLUSH_SECONDS = 0.05
 TAIL_RECORDS = 8_000
 TAIL_BYTES = 4 * 1024**2
 """The whole daemon is to take 150 MB. The archive answers for what is older, in some 10 ms."""
-RECENT_RECORDS = 500
-"""Kept in memory for every deployment however loud the others are: what its diagnosis and its history need."""
 UNWRITTEN_RECORDS = 50_000
 """What may wait for the disk."""
 MOST_PER_SECOND = 50_000
@@ -149,7 +148,7 @@ class LogStore:
         return self._next
 
     def recent(self, source: str) -> tuple[LogRecord, ...]:
-        """Return the last `RECENT_RECORDS` of a deployment's source, oldest first, from memory."""
+        """Return the last `KEPT_LOG_LINES` of a deployment's source, oldest first, from memory."""
         return tuple(self._recent.get(source, ()))
 
     def in_memory(self, source: str) -> tuple[LogRecord, ...]:
@@ -161,9 +160,9 @@ class LogStore:
         if source not in self._recent:
             wanted = LogFilter(sources=frozenset({source}))
             page = await self._ask(
-                lambda in_time: self._archive.last(self._next, RECENT_RECORDS, wanted, in_time), SEARCH_SECONDS
+                lambda in_time: self._archive.last(self._next, KEPT_LOG_LINES, wanted, in_time), SEARCH_SECONDS
             )
-            kept = self._recent.setdefault(source, deque(maxlen=RECENT_RECORDS))
+            kept = self._recent.setdefault(source, deque(maxlen=KEPT_LOG_LINES))
             kept.extendleft(reversed([r for r in page.records if not kept or r.seq < kept[0].seq]))
         return self.recent(source)
 
