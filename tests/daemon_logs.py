@@ -1,4 +1,5 @@
-"""What the daemons of a test session wrote to the logs that it leaves: exceptions that nobody expected."""
+"""What the daemons of a test session wrote to the logs that it leaves: exceptions and warnings of Python that nobody
+expected."""
 
 import re
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 EXPECTED = ".expected"
 _EXCEPTION = re.compile(
     r"Traceback \(most recent call last\)|exception was never retrieved|was never awaited|Exception ignored in|"
-    r"unhandled error"
+    r"unhandled error|^\S+\.py:\d+: \w*Warning: "
 )
 _NOT_OURS = frozenset({"engines", "logs", "fixtures"})
 """Folders of engines' output, which may well be a traceback, and of what the daemon keeps of it."""

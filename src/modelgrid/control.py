@@ -7,6 +7,7 @@ import ctypes
 import gc
 import resource
 import sys
+import warnings
 
 NOT_LOADED = ("rich", "pygments", "pydantic.v1")
 """Loaded by structlog, httpx and FastAPI where they are found, for things that this process never does: drawing on a
@@ -55,6 +56,8 @@ def _build_models_when_used() -> None:
     from pydantic import BaseModel, ConfigDict  # noqa: PLC0415
 
     BaseModel.model_config = ConfigDict(defer_build=True)
+    # FastAPI names the body of a call so; made at the first call instead of at the start, it is warned of.
+    warnings.filterwarnings("ignore", "The 'alias' attribute with value 'body'")
 
 
 if __name__ == "__main__":
