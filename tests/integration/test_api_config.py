@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 from cli_kit import Place
-from daemon_under_test import SMALL, DaemonUnderTest, daemon_in, wait_until
+from daemon_under_test import SMALL, SMALL_ALIAS, DaemonUnderTest, daemon_in, wait_until
 
 from modelgrid.domain.errors import InvalidConfig, PreconditionFailed
 from modelgrid.domain.routing import RoutingTable
@@ -95,6 +95,33 @@ def test_targets_of_the_file_come_and_go_with_it(daemon: DaemonUnderTest, http: 
     daemon.wait_for({"running": 2}, target="chat")
     http.patch(CONFIG, json={"containers": None, "models": {"autoLoad": []}}).raise_for_status()
     wait_until("they are gone", lambda: not daemon.deployments("chat"), 40, daemon.words)
+
+
+def test_what_leaves_auto_load_goes_unless_somebody_changed_it(daemon: DaemonUnderTest, http: httpx.Client) -> None:
+    def listed(*models: str) -> None:
+        http.patch(CONFIG, json={"models": {"autoLoad": models}}).raise_for_status()
+
+    def targets() -> dict[str, tuple[str, str]]:
+        return {item["name"]: (item["origin"], item["updated_by"]) for item in daemon.client.list_targets()["items"]}
+
+    seeded = ("catalog", "models.autoLoad")
+    scaled, put = "Qwen/Qwen3-0.6B", "Qwen/Qwen3-1.7B"
+    listed(SMALL_ALIAS, scaled, put)
+    assert targets() == {SMALL: seeded, scaled: seeded, put: seeded}
+    daemon.wait_for({"running": 1}, target=SMALL)
+    listed(SMALL_ALIAS, "no-such-model", scaled, put)
+    listed("no-such-model", SMALL, scaled, put)
+    assert targets() == {SMALL: seeded, scaled: seeded, put: seeded}, "by whatever name"
+    daemon.client.scale_target(scaled, {"replicas": 0})
+    daemon.client.put_target(put, {})
+    listed("no-such-model")
+    assert set(targets()) == {scaled, put}
+    wait_until("it is gone", lambda: not daemon.deployments(SMALL), 40, daemon.words)
+    last = daemon.client.list_events(subject="target", subject_id=SMALL, newest_first=True)["items"][0]
+    assert (last["kind"], last["message"], last["by"]) == ("cleared", "no longer in models.autoLoad", "models.autoLoad")
+    for model in (scaled, put):
+        daemon.client.delete_target(model)
+    wait_until("they are gone", lambda: not daemon.deployments(put), 40, daemon.words)
 
 
 def test_gpus_are_kept_for_a_model_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:

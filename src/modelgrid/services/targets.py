@@ -23,6 +23,9 @@ from modelgrid.services.catalog import CatalogService
 from modelgrid.services.events import EventMaker, Notifier
 
 MAX_REPLICAS = 64
+AUTO_LOAD = "models.autoLoad"
+"""Who changed a target last, while that is the list: what anybody else has changed is not the list's any more."""
+JOINED = "a node that joined"
 
 log = structlog.get_logger()
 
@@ -144,14 +147,17 @@ class TargetService:
     async def seed(self, config: Config) -> tuple[str, ...]:
         """Bring the targets that the configuration asks for in line with it; return what could not be done.
 
-        A container that left the file loses its target; one that cannot be used is reported and skipped, so
-        that one bad entry does not keep the others from serving."""
+        A container that left the file loses its target, and so does a model that left `models.autoLoad`, unless
+        somebody has changed its target since. One that cannot be used is reported and skipped, so that one bad entry
+        does not keep the others from serving."""
         problems: list[str] = []
         wanted = {container.name: container for container in config.containers}
         for target in self.all():
             elsewhere = target.constraints.node not in (None, self._local)  # another node's config.json asks for it
             if target.origin is Origin.CONFIG and target.name not in wanted and not elsewhere:
                 await self._delete(target, "config.json", None)
+            elif _is_seeded(target) and not self._is_listed(target, config.models.auto_load):
+                await self._delete(target, AUTO_LOAD, None, "no longer in models.autoLoad")
         for container in config.containers:
             try:
                 await self._seed_container(container)
@@ -162,7 +168,7 @@ class TargetService:
                 entry = self.entry_of(model)
                 if entry.id not in self._targets:
                     request = TargetRequest(model=entry.id)
-                    await self._put(entry.id, entry.id, request, Origin.CATALOG, "models.autoLoad", None)
+                    await self._put(entry.id, entry.id, request, Origin.CATALOG, AUTO_LOAD, None)
             except ModelGridError as error:
                 problems.append(f"models.autoLoad: {error}")
         for problem in problems:
@@ -176,7 +182,8 @@ class TargetService:
         Raises `Conflict` when the name is taken by something else."""
         present = self._targets.get(target.name)
         if present is None:
-            new = replace(target, spec=self.sealed(target.spec), revision=0)
+            by = JOINED if _is_seeded(target) else target.updated_by  # this node's list is another one
+            new = replace(target, spec=self.sealed(target.spec), updated_by=by, revision=0)
             return await self._save(
                 new, "adopted", f"{target.replicas} × {target.model}, with a node that joined", "", 0
             )
@@ -192,7 +199,8 @@ class TargetService:
             )
         if brought == 0 or present.origin is Origin.CONFIG:
             return None
-        grown = replace(present, replicas=present.replicas + brought, updated_at=self._clock.now())
+        replicas, now = present.replicas + brought, self._clock.now()
+        grown = replace(present, replicas=replicas, updated_at=now, updated_by=JOINED)
         return await self._save(grown, "scaled", f"{brought} more came with a node that joined", "", None)
 
     async def take_back(self, deployments: Sequence[Deployment]) -> None:
@@ -239,6 +247,14 @@ class TargetService:
             for name, value in spec.env.items()
         }
         return replace(spec, env=env)
+
+    def _is_listed(self, target: Target, models: Collection[str]) -> bool:
+        """Return whether a target is of one of `models`. While the catalog does not know it, so that its aliases are
+        not known either, a name that means nothing to the catalog may be one of them."""
+        entry = self._catalog.find(target.name)
+        if entry is not None:
+            return any(name in models for name in entry.names)
+        return any(name == target.name or self._catalog.find(name) is None for name in models)
 
     async def _seed_container(self, container: ContainerConfig) -> None:
         check_name(container.name, path=f"containers.{container.name}")
@@ -310,11 +326,18 @@ class TargetService:
         if (before := self._targets.pop(name, None)) is not None:
             self._of_files[before.constraints.node].discard(name)
 
-    async def _delete(self, target: Target, by: str, expected_revision: int | None) -> None:
-        event = self._event(target.name, "cleared", "no longer desired", by=by)
+    async def _delete(
+        self, target: Target, by: str, expected_revision: int | None, said: str = "no longer desired"
+    ) -> None:
+        event = self._event(target.name, "cleared", said, by=by)
         await self._store.delete_target(target.name, expected_revision=expected_revision, events=[event])
         self._forget(target.name)
         self.changed.notify()
+
+
+def _is_seeded(target: Target) -> bool:
+    """Whether `models.autoLoad` desires a target and nobody has changed it since."""
+    return target.origin is Origin.CATALOG and target.updated_by == AUTO_LOAD
 
 
 def _editable(target: Target) -> None:
