@@ -283,6 +283,7 @@ class Assembly:
                 names=self.launches.names,
                 node=name,
                 in_flight=self.gateways.in_flight,
+                engine_gone=base.gpus.engine_gone,
             )
         )
 
@@ -348,6 +349,8 @@ class Assembly:
         stack.callback(self.passwords.close)
         self.registry.on_change(lambda _: self.reconciler.wake())
         self.base.gpus.subscribe(lambda _: self.reconciler.wake())
+        if self.standing.agent is not None:
+            self.base.gpus.subscribe(self.standing.agent.take_inventory)
         for notifier in (self.targets.changed, self.node_status.changed, self.catalog_changed):
             notifier.listen(self.reconciler.wake)
         if self.standing.control is not None:

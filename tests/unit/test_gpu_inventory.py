@@ -13,7 +13,7 @@ from modelgrid.domain.errors import ModelGridError
 from modelgrid.domain.gpu import DriverReport, Gpu, GpuInventory, GpuVendor
 from modelgrid.domain.ids import GpuId
 from modelgrid.domain.units import GIB, MIB
-from modelgrid.services.gpu_inventory import GpuInventoryService, placement_relevant
+from modelgrid.services.gpu_inventory import AFTER_AN_ENGINE_LOOKS, GpuInventoryService, offers_more, placement_relevant
 
 
 def gpu(index: int = 0, free: int = 60 * GIB, vendor: GpuVendor = GpuVendor.NVIDIA) -> Gpu:
@@ -204,3 +204,40 @@ async def test_without_any_source_it_goes_on_all_the_same() -> None:
     done, _ = await asyncio.wait({running}, timeout=0.05)
     assert not done, "the process ends with a loop that ends"
     running.cancel()
+
+
+class HeldClock(StepClock):
+    """Sleeps of an interval never end; shorter ones do at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds >= 2:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+
+async def test_when_an_engine_has_gone_its_memory_is_looked_for_at_once_and_a_few_times_more() -> None:
+    source, heard = ScriptedSource(), list[GpuInventory]()
+    service = GpuInventoryService([source], HeldClock())
+    service.subscribe(heard.append)
+    running = asyncio.create_task(service.run())
+    await until(lambda: source.reads == 1)
+    source.answer = (gpu(free=80 * GIB),)
+    service.engine_gone()
+    await until(lambda: source.reads == 1 + AFTER_AN_ENGINE_LOOKS)
+    assert heard[-1].gpus == source.answer
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert source.reads == 1 + AFTER_AN_ENGINE_LOOKS, "then as before"
+    running.cancel()
+
+
+def test_more_is_offered_where_room_came_and_not_where_it_went() -> None:
+    before = GpuInventory(taken_at=0, gpus=(gpu(free=10 * GIB),))
+    assert offers_more(before, replace(before, gpus=(gpu(free=20 * GIB),)))
+    assert offers_more(before, replace(before, gpus=(*before.gpus, gpu(1))))
+    assert offers_more(before, replace(before, gpus=(replace(before.gpus[0], mig_enabled=True),)))
+    assert offers_more(replace(before, stale=True), before)
+    assert not offers_more(before, replace(before, taken_at=9))
+    assert not offers_more(before, replace(before, gpus=(gpu(free=10 * GIB + 200 * MIB),)))
+    assert not offers_more(before, replace(before, gpus=(gpu(free=GIB),)))
+    assert not offers_more(before, replace(before, gpus=(), stale=True))

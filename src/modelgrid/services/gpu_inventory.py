@@ -19,6 +19,10 @@ from modelgrid.ports.clock import Clock
 RELEVANT_FREE_BYTES = 256 * MIB
 """Free memory moves by a few MiB all the time; a change of this size can decide whether a model fits."""
 INTERVAL_SECONDS = 2.0
+AFTER_AN_ENGINE_SECONDS = 0.25
+AFTER_AN_ENGINE_LOOKS = 8
+"""When an engine has gone its memory is waited for: it is read at once and a few times more, for drivers give memory
+back some time after the process has ended."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +48,8 @@ class _Slot:
     taken_at: float | None = None
     problem: str = "The GPUs have not been read yet."
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
+    """An engine has gone: what it leaves free is to be seen soon."""
 
 
 class GpuInventoryService:
@@ -91,6 +97,11 @@ class GpuInventoryService:
         await asyncio.gather(*(self._refresh(slot) for slot in self._slots))
         return self._inventory
 
+    def engine_gone(self) -> None:
+        """Have every source read at once and again shortly after, by `run`. Does not block."""
+        for slot in self._slots:
+            slot.due.set()
+
     async def run(self) -> None:
         """Read each source every interval until cancelled; where there is none, too, this goes on until then."""
         if not self._slots:
@@ -98,6 +109,7 @@ class GpuInventoryService:
         async with asyncio.TaskGroup() as group:
             for slot in self._slots:
                 group.create_task(self._watch(slot), name=f"gpus-{slot.source.vendor}")
+                group.create_task(self._look_closely(slot), name=f"gpus-{slot.source.vendor}-freed")
 
     async def drivers(self) -> tuple[DriverReport, ...]:
         """Return one report per source. A source that fails gives a report with the issue `probe_failed`."""
@@ -112,6 +124,18 @@ class GpuInventoryService:
         while True:
             await self._refresh(slot)
             await self._clock.sleep(self._interval)
+
+    async def _look_closely(self, slot: _Slot) -> None:
+        looks = 0
+        while True:
+            if not looks:
+                await slot.due.wait()
+            if slot.due.is_set():
+                slot.due.clear()
+                looks = AFTER_AN_ENGINE_LOOKS
+            await self._refresh(slot)
+            looks -= 1
+            await self._clock.sleep(AFTER_AN_ENGINE_SECONDS)
 
     async def _refresh(self, slot: _Slot) -> None:
         async with slot.lock:
@@ -176,4 +200,18 @@ def placement_relevant(before: GpuInventory, after: GpuInventory) -> bool:
         != (old[name].uuid, old[name].mig_enabled, old[name].vram_total_bytes)
         or abs(gpu.vram_free_bytes - old[name].vram_free_bytes) > RELEVANT_FREE_BYTES
         for name, gpu in new.items()
+    )
+
+
+def offers_more(before: GpuInventory, after: GpuInventory) -> bool:
+    """Return whether somebody who waits for a place may find one in `after` and not in `before`: a GPU came or was
+    split, memory of more than `RELEVANT_FREE_BYTES` was freed, or the readings are fresh again."""
+    if before.stale and not after.stale:
+        return True
+    old = {gpu.id: gpu for gpu in before.gpus}
+    return any(
+        gpu.id not in old
+        or gpu.mig_enabled != old[gpu.id].mig_enabled
+        or gpu.vram_free_bytes - old[gpu.id].vram_free_bytes > RELEVANT_FREE_BYTES
+        for gpu in after.gpus
     )

@@ -65,6 +65,8 @@ class KeeperTools:
     """This one. What is placed on another is kept there."""
     in_flight: Callable[[DeploymentId], int | None]
     """Requests running on the replica now; `None` when no gateway has reported since draining began."""
+    engine_gone: Callable[[], None] = lambda: None
+    """Called when an engine was seen to be gone: its GPUs are worth a look."""
 
     def keeps(self, deployment: Deployment) -> bool:
         """Whether the deployment is this node's to keep: placed here, or nowhere yet."""

@@ -51,6 +51,7 @@ async def stop(kept: Kept, deployment: Deployment) -> None:
         ),
         kept.event("stopped", deployment.intent_reason or "stopped", by=deployment.intent_by),
     )
+    kept.tools.engine_gone()
 
 
 async def _unrecorded(kept: Kept, deployment: Deployment) -> EngineRef | None:

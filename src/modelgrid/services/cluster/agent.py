@@ -13,6 +13,7 @@ from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
 from modelgrid.domain.event import Event, Subject
+from modelgrid.domain.gpu import GpuInventory
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.node import Node, NodeStatus
@@ -24,6 +25,7 @@ from modelgrid.ports.store import Store
 from modelgrid.services.cluster.fence import Fence
 from modelgrid.services.cluster.obedience import Obedience
 from modelgrid.services.events import Notifier
+from modelgrid.services.gpu_inventory import offers_more
 from modelgrid.services.live import LiveFacts
 from modelgrid.services.registry import DeploymentRegistry
 from modelgrid.services.targets import TargetService
@@ -110,6 +112,8 @@ class NodeAgent:
         """Sequence of the first report to this control plane that named a deployment."""
         self._told_epoch = 0
         self._events_taken: int | None = None
+        self._gpus_told: GpuInventory | None = None
+        """As the last report had them."""
         self._obeying = asyncio.Lock()
         self._due = asyncio.Event()
         self._fence = Fence(store, clock)
@@ -123,6 +127,12 @@ class NodeAgent:
     def start(self) -> None:
         """Report at once whenever a deployment changes."""
         self._registry.on_change(lambda _: self._due.set())
+
+    def take_inventory(self, inventory: GpuInventory) -> None:
+        """Report at once when there is more room than the control plane was told: somebody may wait for it. What was
+        taken can wait for the next heartbeat, as it was promised there before."""
+        if self._gpus_told is not None and offers_more(self._gpus_told, inventory):
+            self._due.set()
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the process does."""
@@ -253,8 +263,10 @@ class NodeAgent:
         for row in rows:
             self._first_told.setdefault(row.id, self._sequence)
         ordered = {order.id for order in orders.orders} if orders else set()
+        node = self._around.node()
+        self._gpus_told = node.inventory
         return Report(
-            node=self._around.node(),
+            node=node,
             version=self._version,
             epoch=self._epoch,
             sequence=self._sequence,
