@@ -30,7 +30,7 @@ from modelgrid.ports.clock import Clock
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.catalog import CatalogService
-from modelgrid.services.cluster.advertise import advertised_host
+from modelgrid.services.cluster.advertise import advertised_host, console_url
 from modelgrid.services.cluster.agent import Contact, NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
 from modelgrid.services.cluster.intake import Intake
@@ -155,6 +155,7 @@ class AsControlPlane(Alone):
             status_of=ground.node_status.of,
             epoch=ground.epoch,
             heartbeat_seconds=seconds,
+            console_url=console_url(ground.config),
         )
         self.control: ControlPlane = ControlPlane(
             members=self.members,

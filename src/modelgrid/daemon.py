@@ -41,7 +41,7 @@ from modelgrid.ports.store import Store
 from modelgrid.services.actions import DeploymentActions
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.certificates import check_certificate
-from modelgrid.services.cluster.advertise import advertised_host
+from modelgrid.services.cluster.advertise import advertised_host, console_url
 from modelgrid.services.cluster.joining import JoinService
 from modelgrid.services.doctor import Doctor
 from modelgrid.services.drivers import DriverService
@@ -239,6 +239,7 @@ def _services(
         contact=lambda: assembly.standing.agent.contact if assembly.standing.agent else None,
         node_credential=assembly.standing.around().credential,
         gateway_url=assembly.local.advertise_url,
+        console_url=console_url(base.config),
         cluster_url=f"https://{advertised_host(base.config)}:{base.config.cluster.port}",
         joining=JoinService(
             config=base.config,

@@ -126,8 +126,11 @@ def test_the_worker_shows_what_is_its_own_and_leads_to_its_control_plane(
     with console(chromium, joined.workers[WORKER], "/cluster/placements") as page:
         expect(page.get_by_role("heading", name="Decided by control-a")).to_be_visible()
         there = page.get_by_role("link", name="Open control-a’s console")
-        expect(there).to_have_attribute("href", "http://127.0.0.1:8081")
-        expect(page.get_by_role("link", name="of control-a")).to_have_attribute("href", "http://127.0.0.1:8081")
+        expect(page.get_by_role("link", name="of control-a")).to_have_attribute("href", joined.control.console_url)
+        followed, _ = watched_page(chromium, there.get_attribute("href") or "")
+        log_in(followed, PASSWORD, "/cluster/placements")
+        expect(followed.get_by_role("columnheader", name="control-a")).to_be_visible()
+        followed.context.close()
         page.get_by_role("link", name="Desired").click()
         expect(page.get_by_role("heading", name="Decided by control-a")).to_be_visible()
         assert violations(page) == []

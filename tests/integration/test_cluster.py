@@ -1,5 +1,7 @@
 """Several daemons under one control plane: they join, get their share, and answer for each other."""
 
+import os
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
-from daemon_under_test import SMALL, wait_until
+from daemon_under_test import MODELGRID, SMALL, wait_until
 
 CHANGES = 10
 SPREAD_SECONDS = 0.5
@@ -67,6 +69,19 @@ def test_a_model_is_placed_on_a_worker_runs_there_and_is_removed(cluster: Cluste
     history = call(control, "GET", "/history")["items"]
     assert history[0]["id"] == deployment["id"]
     assert call(control, "GET", f"/history/{deployment['id']}")["last_lines"]
+
+
+def test_a_worker_knows_where_the_console_of_its_control_plane_is(cluster: ClusterUnderTest) -> None:
+    control, worker = cluster.control, cluster.workers["worker-a"]
+    wait_until("it was told", lambda: call(worker, "GET", "/cluster")["control_plane_console_url"], said=cluster.words)
+    found = call(worker, "GET", "/cluster")
+    assert found["control_plane_console_url"] == control.console_url
+    assert found["control_plane_console_private"] is False, "it is on the same machine"
+    environment = {**os.environ, "MODELGRID_STATE_DIR": str(worker.state_dir)}
+    said = subprocess.run(
+        [MODELGRID, "cluster", "status"], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert control.console_url in said
 
 
 def test_any_gateway_serves_any_model_of_the_cluster(cluster: ClusterUnderTest) -> None:

@@ -76,6 +76,8 @@ class Services:
     """What this node shows to others."""
     gateway_url: str
     """Under which clients reach this node's gateway."""
+    console_url: str
+    """Under which browsers reach this node's console."""
     cluster_url: str
     """Where this node's control process answers other nodes."""
     joining: JoinService

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from modelgrid.api.context import Caller, Context, Services
+from modelgrid.config.urls import is_private_elsewhere
 from modelgrid.domain.errors import Conflict
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.node import NodeRole
@@ -25,6 +26,10 @@ class ClusterView(BaseModel):
     """On a worker that has joined: the node name of its control plane."""
     control_plane_url: str | None
     """On a worker: where its control plane answers nodes."""
+    control_plane_console_url: str | None
+    """On a worker: where the console of its control plane is, as that one says; null before it has."""
+    control_plane_console_private: bool
+    """That console listens on the control plane's machine alone, which is another one: a tunnel leads there."""
     joined: bool
     """On a worker: whether a control plane has taken it in."""
     answered_at: float | None
@@ -74,6 +79,7 @@ def cluster_view(services: Services) -> ClusterView:
     contact = services.contact()
     config = services.config
     problem = contact.problem if contact else ""
+    console = contact.console_url if contact else ""
     if config.cluster.role is NodeRole.WORKER and contact is None:
         problem = "This worker has not joined a control plane yet: `modelgrid cluster join URL INVITATION`."
     return ClusterView(
@@ -82,6 +88,8 @@ def cluster_view(services: Services) -> ClusterView:
         nodes=len(services.nodes()),
         control_plane=contact.control_plane if contact else None,
         control_plane_url=contact.url if contact else config.cluster.control_plane_url,
+        control_plane_console_url=console or None,
+        control_plane_console_private=contact is not None and is_private_elsewhere(console, contact.url),
         joined=contact is not None,
         answered_at=contact.since if contact else None,
         problem=problem,

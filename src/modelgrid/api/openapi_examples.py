@@ -27,6 +27,8 @@ MEMBERS: Mapping[str, Any] = {
     "console_url": "http://127.0.0.1:8081",
     "context": 32_768,
     "control_plane": "control-a",
+    "control_plane_console_private": False,
+    "control_plane_console_url": "https://control-a:8081",
     "control_plane_url": "https://control-a:8082",
     "count": 128,
     "created_by": "admin",

@@ -102,14 +102,13 @@ def overview_view(services: Services) -> Overview:
         counts[state] = counts.get(state, 0) + 1
     found = services.verdict.judge()
     reports = services.gateways()
-    api = services.config.api
     return Overview(
         node=nodes[0].name,
         role=nodes[0].role.value,
         version=__version__,
         started_at=services.started_at,
         api_url=f"{services.gateway_url}/v1",
-        console_url=f"{api.scheme}://{api.ui_host}:{api.ui_port}",
+        console_url=services.console_url,
         platform=services.platform.reason,
         simulated=services.platform.gpus_simulated or services.platform.runtime == "simulated",
         nodes=len(nodes),

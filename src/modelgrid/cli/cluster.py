@@ -76,6 +76,8 @@ def show_status(context: typer.Context, as_json: Json = False) -> None:
     if found["role"] == "worker":
         heard = f"answered {ago(found['answered_at'])} ago" if found["answered_at"] else "not heard yet"
         rows.append(("Control plane", f"{found['control_plane_url'] or NOTHING}, {heard}"))
+        alone = ", on its own machine alone" * found["control_plane_console_private"]
+        rows.append(("Its console", f"{found['control_plane_console_url'] or NOTHING}{alone}"))
     facts(rows)
     if found["problem"]:
         paragraph(found["problem"], style="yellow")

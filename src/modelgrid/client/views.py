@@ -170,6 +170,8 @@ class ClusterView(TypedDict):
     nodes: int
     control_plane: str | None
     control_plane_url: str | None
+    control_plane_console_url: str | None
+    control_plane_console_private: bool
     joined: bool
     answered_at: float | None
     problem: str

@@ -24,6 +24,12 @@ def reachable(host: str) -> str:
     return "127.0.0.1" if host in ALL_ADDRESSES else in_url(host)
 
 
+def is_private_elsewhere(url: str, machine_url: str) -> bool:
+    """Whether `url` is for its own machine alone, and that machine, which answers at `machine_url`, is another one."""
+    own, other = urlsplit(url).hostname or "", urlsplit(machine_url).hostname or ""
+    return is_loopback(own) and not is_loopback(other)
+
+
 def check_url(url: str) -> str:
     """Return `url` when it is http or https to a host that may be asked, without credentials. Raises `ValueError`."""
     parts = urlsplit(url)

@@ -147,6 +147,8 @@ class Orders:
     """Number of the newest event of the node's own timeline that the control plane has; `None`: not looked up yet."""
     credential: str = field(default="", repr=False)
     """A new credential of the node, to be used from now on; empty: go on with the one there is."""
+    console_url: str = ""
+    """Where the control plane's console is; empty from a minor version before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

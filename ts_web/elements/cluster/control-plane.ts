@@ -1,15 +1,14 @@
 import { computed } from '@preact/signals-core';
 import { state } from '../../appstate.ts';
 
-/** Port of a console whose configuration says nothing else. A node knows where its control plane answers nodes only. */
-const CONSOLE_PORT = 8081;
-
 export interface ControlPlane {
   /** Its node name; its host where that is not known. */
   readonly name: string;
-  /** Where its console is unless it was moved. */
-  readonly href: string;
   readonly host: string;
+  /** Where its console is, as it says itself; empty before it has. */
+  readonly console: string;
+  /** Whether `console` is for the machine of the control plane alone, and this node's is another. */
+  readonly isPrivate: boolean;
 }
 
 /** Who decides for this worker; `null` for a node that decides itself, and for a worker that has joined nobody. */
@@ -17,7 +16,12 @@ export const controlPlane = computed<ControlPlane | null>(() => {
   const place = state.cluster.value;
   if (place?.role !== 'worker' || !place.control_plane_url || !URL.canParse(place.control_plane_url)) return null;
   const { hostname } = new URL(place.control_plane_url);
-  return { name: place.control_plane ?? hostname, href: `http://${hostname}:${CONSOLE_PORT}`, host: hostname };
+  return {
+    name: place.control_plane ?? hostname,
+    host: hostname,
+    console: place.control_plane_console_url ?? '',
+    isPrivate: place.control_plane_console_private,
+  };
 });
 
 /** Why this node changes nothing about what runs where; empty when it does. */

@@ -6,7 +6,7 @@ import { MgElement } from '../../kit/element.ts';
 import { icon } from '../../kit/icons.ts';
 import '../../kit/states.ts';
 import '../../kit/time.ts';
-import { controlPlane } from './control-plane.ts';
+import { controlPlane, type ControlPlane } from './control-plane.ts';
 
 /** On a worker, in place of a view of the whole cluster: who decides, and the way there. */
 @customElement('mg-elsewhere')
@@ -16,9 +16,6 @@ export class MgElsewhere extends MgElement {
     css`
       :host { display: block; }
       .problem { color: var(--warning); overflow-wrap: anywhere; }
-      details { font-size: 12px; text-align: left; }
-      summary { padding: 4px 0; text-align: center; cursor: pointer; }
-      details p { margin-bottom: 8px; }
     `,
   ];
 
@@ -45,13 +42,18 @@ export class MgElsewhere extends MgElement {
       ${place.problem
         ? html`<p class="problem">${there.name} does not answer: ${place.problem}${place.answered_at ? html` It last did <mg-time .at=${place.answered_at}></mg-time>.` : nothing}</p>`
         : nothing}
-      <a class="btn primary" href=${there.href} target="_blank" rel="noreferrer">Open ${there.name}’s console ${icon('external')}</a>
-      <details>
-        <summary>It does not open?</summary>
-        <p>This node knows where its control plane answers nodes, <code class="mono">${place.control_plane_url}</code>, and takes port 8081 for its console.
-          A console listens on its own machine alone unless <code class="mono">api.uiHost</code> says otherwise. Then a tunnel leads there, to http://127.0.0.1:9081:</p>
-        <mg-command text=${`ssh -L 9081:127.0.0.1:8081 ${there.host}`}></mg-command>
-      </details>
+      ${this.#way(there)}
     </mg-empty>`;
+  }
+
+  #way(there: ControlPlane): unknown {
+    if (!there.console) return html`<p>${there.name} has not said yet where its console is.</p>`;
+    if (!there.isPrivate) {
+      return html`<a class="btn primary" href=${there.console} target="_blank" rel="noreferrer">Open ${there.name}’s console ${icon('external')}</a>`;
+    }
+    const { port, protocol } = new URL(there.console);
+    return html`<p>Its console listens on its own machine alone, unless <code class="mono">api.uiHost</code> there says otherwise.
+        This leads there, to ${protocol}//127.0.0.1:9081:</p>
+      <mg-command text=${`ssh -L 9081:127.0.0.1:${port} ${there.host}`}></mg-command>`;
   }
 }

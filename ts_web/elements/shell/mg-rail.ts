@@ -75,7 +75,8 @@ export class MgRail extends MgElement {
   #controlPlane(): unknown {
     const there = controlPlane.value;
     if (!there) return nothing;
-    return html`<a class="api" href=${there.href} target="_blank" rel="noreferrer" title=${`The control plane’s console, if it is at ${there.href}`}>of ${there.name} ${icon('external')}</a>`;
+    if (!there.console || there.isPrivate) return html`<a class="api" href="/cluster/placements" title="The way to the control plane’s console">of ${there.name}</a>`;
+    return html`<a class="api" href=${there.console} target="_blank" rel="noreferrer" title=${`The control plane’s console, ${there.console}`}>of ${there.name} ${icon('external')}</a>`;
   }
 
   #identity(): unknown {

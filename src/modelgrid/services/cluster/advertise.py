@@ -28,6 +28,17 @@ def gateway_url(config: Config) -> str:
     return f"{config.api.scheme}://{in_url(host)}:{config.api.port}"
 
 
+def console_url(config: Config) -> str:
+    """Return the URL under which browsers reach this node's console: by the address that it listens on, which may be
+    for this machine alone, or, where it listens on all, by the configured name or the address towards everybody. May
+    block as `advertised_host` does."""
+    api = config.api
+    host = _reached_at(api.ui_host, "")
+    if api.ui_host in ALL_ADDRESSES and config.cluster.advertise_url:
+        host = urlsplit(config.cluster.advertise_url).hostname or host
+    return f"{api.scheme}://{in_url(host)}:{api.ui_port}"
+
+
 def _reached_at(listening: str, towards: str) -> str:
     if listening not in ALL_ADDRESSES:
         return listening

@@ -63,6 +63,8 @@ class Contact:
     control_plane: str
     """Its node name."""
     url: str
+    console_url: str = ""
+    """Where its console is, as it says itself; empty before it has."""
     since: float | None = None
     """Unix time of the last answer."""
     problem: str = ""
@@ -246,6 +248,9 @@ class NodeAgent:
             if orders.epoch != self._told_epoch:
                 told = set()
             await self._obedience.obey(orders, told)
+            if orders.console_url != self.contact.console_url:
+                self.contact = replace(self.contact, console_url=orders.console_url)
+                self.changed.notify()
             if known is None or known.status is not orders.status:
                 await self._take_status(orders.status)
             self._orders = orders

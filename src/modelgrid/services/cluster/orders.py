@@ -27,6 +27,7 @@ class OrderBook:
         status_of: Callable[[NodeName], NodeStatus],
         epoch: int,
         heartbeat_seconds: float,
+        console_url: str = "",
     ) -> None:
         self._registry = registry
         self._targets = targets
@@ -34,6 +35,7 @@ class OrderBook:
         self._status_of = status_of
         self.epoch = epoch
         self._heartbeat_seconds = heartbeat_seconds
+        self._console_url = console_url
         self._places: dict[DeploymentId, NodeName] = {}
         self._on_node: defaultdict[NodeName, set[DeploymentId]] = defaultdict(set)
         self._pages: dict[NodeName, Orders] = {}
@@ -137,6 +139,7 @@ class OrderBook:
             status=self._status_of(node),
             orders=orders,
             heartbeat_seconds=self._heartbeat_seconds,
+            console_url=self._console_url,
         )
         if before is not None and page != before:
             page = replace(page, sequence=before.sequence + 1)
