@@ -23,10 +23,9 @@ def banner(
 ) -> str:
     """Return the text. `password` and `first_key` are secrets of the first start, `None` later."""
     api = config.api
-    console = f"{api.scheme}://{reachable(api.ui_host)}:{api.ui_port}"
     base = f"{api.scheme}://{reachable(api.host)}:{api.port}/v1"
     rows = [
-        ("Console", console),
+        ("Console", api.local_console_url),
         ("API base URL", base),
         ("Engines", platform.reason),
         ("GPUs", _gpus(inventory, simulated=platform.gpus_simulated)),

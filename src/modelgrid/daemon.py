@@ -30,7 +30,6 @@ from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
 from modelgrid.config.paths import ENDPOINT_FILE, TOKEN_FILE
-from modelgrid.config.urls import reachable
 from modelgrid.daemon_log import Tap, configure_logging, journal_reads, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
@@ -278,8 +277,7 @@ def _services(
 
 def _announce(arguments: Arguments, config: Config, text: str) -> None:
     """Write down where the console answers, and tell the supervisor that it does."""
-    api = config.api
-    endpoint = {"url": f"{api.scheme}://{reachable(api.ui_host)}:{api.ui_port}", "pid": os.getpid()}
+    endpoint = {"url": config.api.local_console_url, "pid": os.getpid()}
     write_atomically(arguments.state_dir / ENDPOINT_FILE, json.dumps(endpoint) + "\n")
     descriptor = os.environ.pop(READY_FD, "")
     if descriptor:

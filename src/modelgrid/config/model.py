@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from pydantic.alias_generators import to_camel
 
 from modelgrid.config.images import check_engine_image
-from modelgrid.config.urls import check_catalog_place, check_catalog_url, check_url
+from modelgrid.config.urls import check_catalog_place, check_catalog_url, check_url, reachable
 from modelgrid.domain.audit import AuditBounds
 from modelgrid.domain.gpu import GpuVendor
 from modelgrid.domain.node import NodeRole
@@ -65,6 +65,11 @@ class ApiConfig(Section):
     def scheme(self) -> str:
         """How the URLs of both ports begin."""
         return "https" if self.tls else "http"
+
+    @property
+    def local_console_url(self) -> str:
+        """Where programs of this machine reach the console and its API."""
+        return f"{self.scheme}://{reachable(self.ui_host)}:{self.ui_port}"
 
     @property
     def audit_bounds(self) -> AuditBounds:
