@@ -9,6 +9,7 @@ export interface Spoken {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
   /** The path below `/v1/_ui/`. */
   readonly path: string;
+  /** JSON; a `Variable` where a secret belongs. */
   readonly body?: unknown;
 }
 
@@ -17,11 +18,40 @@ export function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** The call as curl; the token comes from the environment, so that no secret is copied. */
+/** A value that is not copied: who runs what is copied has it in an environment variable of this name. */
+export class Variable {
+  readonly name: string;
+
+  constructor(name: string) {
+    this.name = name.replaceAll(/\W/g, '_').replace(/^(?=\d)/, '_');
+  }
+
+  /** As it is called in a shell: within `"…"`, whatever its value. */
+  toString(): string {
+    return `"$${this.name}"`;
+  }
+}
+
+/** A document as one word of a shell; `used` gets the variables whose values the shell puts in. */
+function jsonWord(value: unknown, used: Set<string>): string {
+  if (value instanceof Variable) {
+    used.add(value.name);
+    // The value is text within JSON: its quotes and backslashes are written as JSON writes them.
+    return `"'"$(printf %s ${value} | sed 's/[\\\\"]/\\\\&/g')"'"`;
+  }
+  if (Array.isArray(value)) return `[${value.map((item: unknown) => jsonWord(item, used)).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value).replaceAll("'", `'\\''`);
+  const pairs = Object.entries(value).filter(([, item]) => item !== undefined);
+  return `{${pairs.map(([name, item]) => `${jsonWord(name, used)}:${jsonWord(item, used)}`).join(',')}}`;
+}
+
+/** The call as curl; tokens come from the environment, so that no secret is copied. Without one of them nothing is called. */
 export function curl(spoken: Spoken, origin: string = location.origin): string {
   const method = spoken.method === 'GET' ? '' : ` -X ${spoken.method}`;
-  const body = spoken.body === undefined ? '' : ` -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(spoken.body))}`;
-  return `curl${method} ${quoted(`${origin}/v1/_ui/${spoken.path}`)} -H "Authorization: Bearer $MODELGRID_TOKEN"${body}`;
+  const used = new Set<string>();
+  const body = spoken.body === undefined ? '' : ` -H 'Content-Type: application/json' -d '${jsonWord(spoken.body, used)}'`;
+  const there = [...used].map((name) => `: "\${${name}:?}" && `).join('');
+  return `${there}curl${method} ${quoted(`${origin}/v1/_ui/${spoken.path}`)} -H "Authorization: Bearer $MODELGRID_TOKEN"${body}`;
 }
 
 async function copy(text: string, what: string): Promise<void> {

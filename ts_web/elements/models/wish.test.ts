@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Variable } from '../../commands.ts';
 import { labelsProblem, spokenWish, UNTYPED, wishOf } from './wish.ts';
 
 describe('what is asked for', () => {
@@ -15,7 +16,7 @@ describe('what is asked for', () => {
   it('keeps values of the environment out of what is copied', () => {
     const spoken = spokenWish('a/b', { ...UNTYPED, env: 'HF_TOKEN=hf_secret=x\nnothing' });
     expect(spoken.cli).toBe('modelgrid run a/b --env HF_TOKEN');
-    expect(spoken.body).toEqual({ replicas: 1, env: { HF_TOKEN: '$HF_TOKEN' } });
+    expect(spoken.body).toEqual({ replicas: 1, env: { HF_TOKEN: new Variable('HF_TOKEN') } });
   });
 
   it.each([['zone'], ['=a'], ['zone=a rack'], ['a=b=c']])('does not take %s for labels', (text) => {

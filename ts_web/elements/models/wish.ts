@@ -1,4 +1,4 @@
-import { quoted, type Spoken } from '../../commands.ts';
+import { quoted, Variable, type Spoken } from '../../commands.ts';
 import type { Schemas } from '../../data/client.ts';
 
 type TargetBody = Schemas['TargetBody'];
@@ -105,6 +105,6 @@ export function spokenWish(model: string, typed: Typed, kept: Partial<Kept> = {}
     ...names.map((name) => ` --env ${quoted(name)}`),
     flagsOf(kept),
   ].join('');
-  const env = names.length ? { env: Object.fromEntries(names.map((name) => [name, `$${name}`])) } : {};
+  const env = names.length ? { env: Object.fromEntries(names.map((name) => [name, new Variable(name)])) } : {};
   return { cli: `modelgrid run ${quoted(model)}${flags}`, method: 'PUT', path: `targets/${model}`, body: { ...wish, ...env } };
 }

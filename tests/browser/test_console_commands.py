@@ -1,0 +1,101 @@
+"""What is copied as a command or as a call, run in a shell, asks for what the button asks for."""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from browser_kit import log_in, settled
+from daemon_under_test import MODELGRID, DaemonUnderTest
+from playwright.sync_api import Locator, Page, expect
+
+MODEL = "Qwen/Qwen3-4B-Instruct-2507"
+ODD = 'it\'s "$HOME" \\n `id`'
+"""A value that a shell or JSON could take apart."""
+REFUSAL = {"error": {"code": "invalid_input", "message": "Only looked at.", "fix": "", "details": {}}}
+
+
+@dataclass
+class Receiver:
+    """Takes the calls that a daemon would get, and refuses each."""
+
+    url: str = ""
+    calls: list[tuple[str, str, Any, str | None]] = field(default_factory=list)
+    """Method, path, body and credential."""
+
+    def run(self, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run what was copied in a shell, as somebody who reaches this in place of the daemon."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELGRID_")}
+        path = f"{MODELGRID.parent}{os.pathsep}{kept['PATH']}"
+        there = {"PATH": path, "MODELGRID_URL": self.url, "MODELGRID_TOKEN": "mgt-own"}
+        return subprocess.run(
+            ["sh", "-c", text], env={**kept, **there, **environment}, capture_output=True, text=True, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            read = json.loads(body) if body else None
+            path = self.path.removeprefix("/v1/_ui")
+            found.calls.append((self.command, path, read, self.headers.get("Authorization")))
+            data = json.dumps(REFUSAL).encode()
+            self.send_response(422)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_PUT = do_POST = do_PATCH = answer  # noqa: N815  the names http.server calls
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    found.url = f"http://127.0.0.1:{server.server_port}"
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def spoken(dialog: Locator, fleet: DaemonUnderTest, receiver: Receiver) -> tuple[str, str]:
+    """Return the command and the call that a dialog has for what it is about to do, the call for the receiver."""
+    dialog.get_by_text("As a command").click()
+    command, call = dialog.locator("mg-spoken mg-command pre").all_inner_texts()
+    assert fleet.console_url in call
+    return command, call.replace(fleet.console_url, receiver.url)
+
+
+def test_a_deployment_is_copied_with_the_environment_of_who_runs_it(
+    page: Page, fleet: DaemonUnderTest, receiver: Receiver
+) -> None:
+    page.goto("/models/catalog")
+    settled(page)
+    page.get_by_role("button", name=f"Deploy {MODEL}").click()
+    dialog = page.locator("mg-deploy-dialog")
+    dialog.get_by_label("Environment").fill("HF_TOKEN=hf_typed\nTUNING=typed")
+    _, call = spoken(dialog, fleet, receiver)
+    assert "typed" not in call
+    done = receiver.run(call, HF_TOKEN="hf_own", TUNING=ODD)  # noqa: S106  not a token
+    assert receiver.calls, done.stderr
+    wish = {"replicas": 1, "env": {"HF_TOKEN": "hf_own", "TUNING": ODD}}
+    assert receiver.calls.pop() == ("PUT", f"/targets/{MODEL}", wish, "Bearer mgt-own")
+
+    done = receiver.run(call, TUNING="set")
+    assert done.returncode != 0
+    assert "HF_TOKEN" in done.stderr
+    assert receiver.calls == []  # nothing is deployed with a token that is not there
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
