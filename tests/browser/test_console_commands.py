@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from browser_kit import log_in, settled
+from browser_kit import settled
 from daemon_under_test import MODELGRID, DaemonUnderTest
 from playwright.sync_api import Locator, Page, expect
 
@@ -86,16 +86,18 @@ def test_a_deployment_is_copied_with_the_environment_of_who_runs_it(
     page.get_by_role("button", name=f"Deploy {MODEL}").click()
     dialog = page.locator("mg-deploy-dialog")
     dialog.get_by_label("Environment").fill("HF_TOKEN=hf_typed\nTUNING=typed")
-    _, call = spoken(dialog, fleet, receiver)
-    assert "typed" not in call
-    done = receiver.run(call, HF_TOKEN="hf_own", TUNING=ODD)  # noqa: S106  not a token
-    assert receiver.calls, done.stderr
-    wish = {"replicas": 1, "env": {"HF_TOKEN": "hf_own", "TUNING": ODD}}
-    assert receiver.calls.pop() == ("PUT", f"/targets/{MODEL}", wish, "Bearer mgt-own")
+    texts = spoken(dialog, fleet, receiver)
+    assert "typed" not in "".join(texts)
+    for text in texts:
+        done = receiver.run(text, HF_TOKEN="hf_own", TUNING=ODD)
+        assert receiver.calls, done.stderr
+        method, path, wish, credential = receiver.calls.pop()
+        assert (method, path, credential) == ("PUT", f"/targets/{MODEL}", "Bearer mgt-own")
+        assert (wish["replicas"], wish["env"]) == (1, {"HF_TOKEN": "hf_own", "TUNING": ODD})
 
-    done = receiver.run(call, TUNING="set")
-    assert done.returncode != 0
-    assert "HF_TOKEN" in done.stderr
-    assert receiver.calls == []  # nothing is deployed with a token that is not there
+        done = receiver.run(text, TUNING="set")
+        assert done.returncode != 0
+        assert "HF_TOKEN" in done.stderr
+        assert receiver.calls == []  # nothing is deployed with a token that is not there
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)

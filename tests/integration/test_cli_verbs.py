@@ -189,7 +189,10 @@ def test_what_does_not_fit_ends_the_wait_with_numbers_per_gpu(place, capsys):
     ("arguments", "code", "word", "hint"),
     [
         (["run", "lama-3.1-8b"], 1, "not_found", "meta-llama/Llama-3.1-8B-Instruct"),
-        (["run", ALIAS, "--env", "FOO"], 2, "invalid_input", "HF_TOKEN"),
+        (["run", ALIAS, "--env", "NOT_SET_HERE"], 2, "invalid_input", "export NOT_SET_HERE=…"),
+        (["cluster", "ensure", ALIAS, "-e", "NOT_SET_HERE"], 2, "invalid_input", "export NOT_SET_HERE=…"),
+        (["run", ALIAS, "--env", "=x"], 2, "invalid_input", "HF_TOKEN"),
+        (["run", ALIAS, "--env", "two words"], 2, "invalid_input", "HF_TOKEN"),
         (["run", ALIAS, "--env", "LD_PRELOAD=/tmp/x.so"], 2, "invalid_input", ""),
         (["run", ALIAS, "--mount", "/srv"], 2, "invalid_input", "/srv/models:/models"),
         (["run", ALIAS, "--image=--privileged"], 2, "invalid_input", "vllm/vllm-openai"),

@@ -1,5 +1,6 @@
 """`modelgrid run MODEL`: deploys a model and shows how it comes up."""
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,7 +43,8 @@ def run(
     ] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs per instance; 0 runs on the CPU.")] = None,
     env: Annotated[
-        list[str] | None, typer.Option("--env", "-e", help="NAME=VALUE for the engine; repeat for more.")
+        list[str] | None,
+        typer.Option("--env", "-e", help="NAME=VALUE for the engine, or NAME with its value here; repeat for more."),
     ] = None,
     context_length: Annotated[int | None, typer.Option("--context", min=1, help="Tokens per sequence.")] = None,
     concurrency: Annotated[
@@ -81,7 +83,7 @@ def run(
         "exclusive": exclusive,
         "gpus": gpu or [],
         "gpu_count": gpus,
-        "env": _pairs(env or [], "--env", "HF_TOKEN=hf_…"),
+        "env": _environment(env or []),
         "context": context_length,
         "concurrency": concurrency,
         "image": image,
@@ -116,6 +118,22 @@ def _pairs(texts: list[str], option: str, example: str) -> dict[str, str]:
             raise InvalidInput(f"{option} {text!r} is not NAME=VALUE.", fix=f"For example: {option} {example}")
         values[name] = value
     return values
+
+
+def _environment(texts: list[str]) -> dict[str, str]:
+    """Return the variables for the engine. One that is only named is this process's own: its value is in no history."""
+    return _pairs([_with_value(text) for text in texts], "--env", "HF_TOKEN=hf_…")
+
+
+def _with_value(text: str) -> str:
+    if not text.isidentifier():
+        return text
+    if (value := os.environ.get(text)) is None:
+        raise InvalidInput(
+            f"--env {text} takes the variable {text} of this shell, where it is not set.",
+            fix=f"Set it with `export {text}=…`, or give its value: --env {text}=…",
+        )
+    return f"{text}={value}"
 
 
 def _mount(text: str) -> "MountInput":
