@@ -19,7 +19,7 @@ from modelgrid.adapters.store_sql import SqlStore, open_store
 from modelgrid.decide.sessions import IDLE_SECONDS, LONGEST_SECONDS
 from modelgrid.domain.errors import InvalidInput, NotFound, TooManyRequests, Unauthenticated
 from modelgrid.services import passwords as hashing
-from modelgrid.services.accounts import ONE_TIME_SECONDS, AccountService
+from modelgrid.services.accounts import ONE_TIME_SECONDS, AccountService, PasswordProof
 from modelgrid.services.login_throttle import LoginThrottle
 from modelgrid.services.passwords import Passwords
 from modelgrid.services.sessions import MOST_PER_USER, SEEN_SECONDS, Opened, SessionService
@@ -41,7 +41,7 @@ class House:
     folder: Path
 
     async def log_in(self, password: str = CHOSEN, source: str = HERE) -> Opened:
-        return await self.sessions.login("admin", password, source=source, agent="tests")
+        return await self.sessions.login(PasswordProof(self.accounts, "admin", password), source=source, agent="tests")
 
     async def moved_in(self) -> Opened:
         first = await self.log_in(self.one_time)

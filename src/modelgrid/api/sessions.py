@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from modelgrid.api.context import CLAIMED, Context, OwnSession, Services, Source, Who
 from modelgrid.api.cookies import drop_session_cookie, put_session_cookie
 from modelgrid.domain.access import CallerKind, Principal, Role, Session
-from modelgrid.services.accounts import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from modelgrid.services.accounts import LONGEST_PASSWORD, SHORTEST_PASSWORD, PasswordProof
 from modelgrid.services.sessions import Opened
 
 router = APIRouter(tags=["session"])
@@ -86,7 +86,8 @@ async def login(
 
     After several wrong passwords from one address further tries there are answered with 429 and `Retry-After`."""
     request.scope[CLAIMED] = body.user
-    opened = await services.sessions.login(body.user, body.password, source=source, agent=user_agent)
+    proof = PasswordProof(services.accounts, body.user, body.password)
+    opened = await services.sessions.login(proof, source=source, agent=user_agent)
     return _answer(services, request, response, opened)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelgrid.config.file import write_atomically
@@ -20,6 +20,21 @@ ONE_TIME_BITS = 128
 ONE_TIME_SECONDS = 24 * 3600.0
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordProof:
+    """A name and a password: the `Proof` of who has no other."""
+
+    accounts: "AccountService"
+    claimed: str
+    password: str = field(repr=False)
+
+    async def user(self) -> User:
+        return await self.accounts.check(self.claimed, self.password)
+
+    async def still_holds(self, user: User) -> bool:
+        return await self.accounts.is_current(user)
 
 
 class AccountService:

@@ -12,6 +12,7 @@ from modelgrid.decide.sessions import LONGEST_SECONDS, is_over
 from modelgrid.domain.access import Session, User
 from modelgrid.domain.errors import ModelGridError, NotFound, Unauthenticated
 from modelgrid.ports.clock import Clock
+from modelgrid.ports.login import Proof
 from modelgrid.ports.secrets import Secrets
 from modelgrid.ports.store import Store
 from modelgrid.services.accounts import AccountService
@@ -63,13 +64,13 @@ class SessionService:
         for session in await self._store.sessions():
             self._keep(session)
 
-    async def login(self, name: str, password: str, *, source: str, agent: str) -> Opened:
+    async def login(self, proof: Proof, *, source: str, agent: str) -> Opened:
         """Open a session with a new token. Raises `Unauthenticated`, and `TooManyRequests` after many tries."""
-        self._throttle.begin(name, source)
-        user = await self._accounts.check(name, password)
-        self._throttle.succeeded(name, source)
+        self._throttle.begin(proof.claimed, source)
+        user = await proof.user()
+        self._throttle.succeeded(proof.claimed, source)
         opened = await self._open(user, source, agent)
-        if not await self._accounts.is_current(user):
+        if not await proof.still_holds(user):
             await self.end(opened.session.id)
             raise Unauthenticated("The password was changed at this moment.", fix="Log in with the new one.")
         return opened
