@@ -32,7 +32,7 @@ WARM_CALLS = 20
 HOUR_SECONDS = 3_600.0
 SOAK_MINUTES = (1, 10, 30)
 """When the soak tells what it has reached, beside its end."""
-LOG_LINES_PER_SECOND = 20_000
+LOG_LINES_PER_SECOND = 21_000
 LISTS = (
     "nodes", "gpus", "drivers", "targets", "placements", "deployments", "history", "catalog", "models", "apikeys",
     "clients", "tokens", "sessions", "audit", "timeline", "logs", "metrics/names",
@@ -158,7 +158,7 @@ class Bench:
     async def logs(self) -> None:
         """In a process of its own: the lines' making would be counted otherwise."""
         found = await bench_logs.in_a_process(LOG_LINES_PER_SECOND, self.seconds)
-        self.note("log lines taken in", found["lines_per_second"], "per s", least=LOG_LINES_PER_SECOND * 0.99)
+        self.note("log lines taken in", found["lines_per_second"], "per s", least=20_000)
         self.note("control loop's lag, p99, idle", found["idle_p99_ms"], "ms")
         self.note("control loop's lag, p99, with them", found["busy_p99_ms"], "ms", most=20)
 

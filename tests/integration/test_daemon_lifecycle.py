@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -276,3 +277,20 @@ def test_the_command_line_sees_the_same(daemon: DaemonUnderTest) -> None:
     unknown = modelgrid("run", "qwen2.5-0.5", "--json")
     assert unknown.returncode == 1
     assert "Did you mean" in unknown.stderr
+
+
+def test_status_says_that_the_gateway_serves_on_when_control_does_not_answer(daemon: DaemonUnderTest) -> None:
+    def status() -> "subprocess.CompletedProcess[str]":
+        paths = ["--config", str(daemon.config_path), "--state-dir", str(daemon.state_dir)]
+        return subprocess.run([str(MODELGRID), "status", *paths], capture_output=True, text=True, check=False)
+
+    pid = daemon.control_pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        said = status()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert said.stdout == f"○ Unknown: control does not answer. The gateway at {daemon.api_url} serves on.\n"
+    assert said.stderr.startswith("Error: ")
+    assert said.returncode == 1
+    assert status().returncode == 0
