@@ -27,7 +27,7 @@ class Live:
         return (
             Applier(keys={"logLevel"}, apply=self._log),
             Applier(keys={"api.uiHosts"}, apply=self._hosts),
-            Applier(keys={"api.cors", "api.rateLimit", "models.autoDeploy"}, apply=self._gateways),
+            Applier(keys={"api.cors", "api.rateLimit", "api.queueLimit", "models.autoDeploy"}, apply=self._gateways),
             Applier(keys={"api.auditDays", "api.auditEntries"}, apply=self._audit),
             Applier(keys={"docker.image", "docker.imageCommands", "docker.shmGib"}, apply=self._launches),
             Applier(keys={"gpus.assignments"}, apply=self._assignments),

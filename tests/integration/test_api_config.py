@@ -12,7 +12,7 @@ import httpx
 import msgspec
 import pytest
 from cli_kit import Place
-from daemon_under_test import SMALL, SMALL_ALIAS, DaemonUnderTest, daemon_in, wait_until
+from daemon_under_test import MESSAGES, SMALL, SMALL_ALIAS, DaemonUnderTest, daemon_in, wait_until
 
 from modelgrid.domain.errors import InvalidConfig, PreconditionFailed
 from modelgrid.domain.routing import RoutingTable
@@ -69,6 +69,24 @@ def test_a_rate_limit_reaches_the_gateway_at_once(daemon: DaemonUnderTest, http:
     http.patch(CONFIG, json={"api": {"rateLimit": None}})
     wait_until("the gateway's table has none", lambda: known() is None, 10, daemon.words)
     assert on_disk(daemon)["api"] == daemon.config["api"]
+
+
+def test_a_shorter_line_holds_at_the_gateway_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:
+    """With a model that is loaded for whoever asks, so that there is something to wait for."""
+
+    def ask() -> tuple[int, str]:
+        body = {"model": SMALL, "messages": MESSAGES, "max_tokens": 1}
+        key = {"Authorization": f"Bearer {daemon.key}"}
+        url = f"{daemon.api_url}/v1/chat/completions"
+        answer = httpx.post(url, json=body, headers=key, trust_env=False, timeout=60)
+        return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+    change = {"api": {"queueLimit": 0}, "models": {"autoDeploy": True}}
+    assert http.patch(CONFIG, json=change).json()["pending_restart"] == []
+    wait_until("nobody may wait", lambda: ask() == (503, "queue_full"), 10, daemon.words)
+    http.patch(CONFIG, json={"api": {"queueLimit": 1}}).raise_for_status()
+    wait_until("one may", lambda: ask() == (200, ""), 20, daemon.words)
+    daemon.clear()
 
 
 def test_cors_holds_at_the_gateway_at_once(daemon: DaemonUnderTest, http: httpx.Client) -> None:

@@ -38,6 +38,20 @@ async def test_the_queue_is_bounded_in_number_and_time(tmp_path: Path) -> None:
         await grid.idle()
 
 
+async def test_a_shorter_line_lets_those_who_wait_stay(tmp_path: Path) -> None:
+    async with Upstream(answers) as upstream, gateway(tmp_path) as grid:
+        waiting = [asyncio.create_task(grid.chat()) for _ in range(2)]
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 2)
+        await grid.change(queue_limit=1)
+        assert (await grid.chat()).code == "queue_full"
+        await grid.change(queue_limit=3)
+        waiting.append(asyncio.create_task(grid.chat()))
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 3)
+        await grid.serve(upstream.replica())
+        assert [answer.status for answer in await asyncio.gather(*waiting)] == [200] * 3
+        await grid.idle()
+
+
 async def test_models_have_queues_of_their_own(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path, queue_limit=1) as grid:
         await grid.publish(model("a"), model("b"))

@@ -26,6 +26,7 @@ APPLIES: Mapping[str, Applies] = {
     "api.workers": Applies.RESTART,
     "api.cors": Applies.LIVE,
     "api.rateLimit": Applies.LIVE,
+    "api.queueLimit": Applies.LIVE,
     "api.tls": Applies.RESTART,
     "api.auditDays": Applies.LIVE,
     "api.auditEntries": Applies.LIVE,

@@ -53,6 +53,12 @@ class ApiConfig(Section):
     rate_limit: int | None = Field(
         None, ge=1, le=1_000_000_000, description="Requests per minute and API key; null: no bound."
     )
+    queue_limit: int = Field(
+        256,
+        ge=0,
+        le=1_000_000,
+        description="Requests per model that may wait for a replica; more are refused with 503.",
+    )
     tls: TlsConfig | None = Field(None, description="Certificate for clients, the console and its API; null: no TLS.")
     audit_days: int = Field(
         365, ge=1, le=36_500, description="Older entries of the audit log are let go of, but for the newest 1,000."

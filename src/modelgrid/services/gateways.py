@@ -302,4 +302,4 @@ def _newest(times: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _settings(api: ApiConfig) -> GatewaySettings:
-    return GatewaySettings(cors_origins=api.cors, requests_per_minute=api.rate_limit)
+    return GatewaySettings(cors_origins=api.cors, requests_per_minute=api.rate_limit, queue_limit=api.queue_limit)
