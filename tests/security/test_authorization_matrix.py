@@ -3,14 +3,17 @@
 A call that is new has no line in `authorization.txt` and fails: decide who may make it, and add the line."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import pytest
+from fastapi import APIRouter, FastAPI
 from starlette.responses import PlainTextResponse
+from starlette.routing import BaseRoute, Mount, Route
 from store_values import access_token, session
 
 from modelgrid.api.app import create_app
@@ -24,11 +27,11 @@ HERE = "http://localhost:8081"
 OUTSIDE = [
     ("GET", "/"),
     ("POST", "/"),
-    ("GET", "/v1/_ui/openapi.json"),
-    ("GET", "/v1/_ui/docs"),
     ("GET", "/v1/_ui/none"),
 ]
-"""Beside the published calls: the console's files, the description itself, and what is not there."""
+"""Beside the routes: the console's files, and what is not there."""
+ANY = ("GET", "POST")
+"""Stand for all methods, where a route takes whatever comes."""
 
 
 class Known:
@@ -59,6 +62,39 @@ ROLES = {
 }
 
 
+def calls_of(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every call that the routes take, whether the OpenAPI document has it or not."""
+    for route in routes:
+        if (included := getattr(route, "original_router", None)) is not None:  # FastAPI looks into it with each request
+            context = cast("Any", route).include_context
+            yield from calls_of(included.routes, prefix + context.prefix)
+        elif isinstance(route, Mount):
+            inner = list(calls_of(route.routes or (), prefix + route.path))
+            yield from inner or [(method, f"{prefix}{route.path}/x") for method in ANY]
+        elif isinstance(route, Route):
+            yield from ((method, prefix + route.path_format) for method in route.methods or ANY)
+        else:
+            raise AssertionError(f"{route!r}: say here which calls it takes")
+
+
+def test_no_route_is_overlooked() -> None:
+    async def answer() -> None:
+        return
+
+    inner, router, app = FastAPI(openapi_url=None), APIRouter(prefix="/b"), FastAPI(openapi_url=None)
+    inner.add_api_route("/in", answer, include_in_schema=False)
+    router.add_api_route("/of/{x:path}", answer, methods=["PUT"], include_in_schema=False)
+    app.include_router(router, prefix="/a")
+    app.add_api_route("/own", answer, methods=["POST", "DELETE"], include_in_schema=False)
+    app.mount("/m", inner)
+    app.mount("/files", PlainTextResponse("x"))
+    expected = {("PUT", "/a/b/of/{x}"), ("POST", "/own"), ("DELETE", "/own"), ("GET", "/m/in")}
+    assert set(calls_of(app.routes)) == expected | {("GET", "/files/x"), ("POST", "/files/x")}
+    app.add_api_websocket_route("/socket", answer)
+    with pytest.raises(AssertionError, match="/socket"):
+        set(calls_of(app.routes))
+
+
 async def measured() -> list[str]:
     """Return the table as the app's middlewares decide: a call that they let through reaches a stand-in for routing."""
 
@@ -78,7 +114,9 @@ async def measured() -> list[str]:
         audit=SimpleNamespace(record=record),
     )
     app = create_app(cast("Services", services), "local-token")
-    calls = [(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods]
+    calls = set(calls_of(app.routes))
+    published = {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    assert published <= calls
     app.router.middleware_stack = PlainTextResponse("reached", REACHED)
     lines = [f"{'':7}{'':46}{' '.join(f'{role:11}' for role in ROLES)}".rstrip()]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=HERE) as http:
