@@ -180,6 +180,7 @@ def test_what_needs_a_restart_waits_and_says_so(daemon: DaemonUnderTest, http: h
         ({"containers": [{"name": "a"}]}, "containers.0.model"),
         ({"api": {"tls": {"certFile": "/nowhere", "keyFile": "/nowhere"}}}, "api.tls"),
         ({"models": {"registryUrl": "http://169.254.169.254/x"}}, "models.registryUrl"),
+        ({"models": {"sources": [{"name": "x", "url": "catalog.json"}]}}, "models.sources.0.url"),
         ({"cluster": {"sharedSecret": "••••••••"}}, "cluster.sharedSecret"),
         ({"nodeName": "\ud800"}, ""),
     ],

@@ -2,7 +2,7 @@
 written; what they resolve to is judged where the connection is made."""
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from modelgrid.decide.addresses import forbidden_address, is_loopback
 
@@ -56,8 +56,22 @@ def check_catalog_url(url: str) -> str:
 
 
 def check_catalog_place(place: str) -> str:
-    """Return `place` when it is a catalog's URL, or else the path of a file. Raises `ValueError`."""
-    return check_catalog_url(place) if place.startswith(("http://", "https://")) else place
+    """Return `place` when it is a catalog's URL, or names a file of this machine. Raises `ValueError`."""
+    if place.startswith(("http://", "https://")):
+        return check_catalog_url(place)
+    catalog_path(place)
+    return place
+
+
+def catalog_path(place: str) -> str:
+    """Return the absolute path that `place`, or the `file:` URL that it is, names. Raises `ValueError`."""
+    path = place
+    if place.startswith("file:"):
+        parts = urlsplit(place)
+        path = unquote(parts.path) if parts.netloc in {"", "localhost"} else ""
+    if not path.startswith("/") or "\0" in path:
+        raise ValueError("an https URL, /path/to/catalog.json or file:///path/to/catalog.json is expected")
+    return path
 
 
 def _as_number(host: str) -> str | None:

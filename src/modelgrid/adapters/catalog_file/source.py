@@ -2,8 +2,8 @@ import asyncio
 import os
 import stat
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
+from modelgrid.config.urls import catalog_path
 from modelgrid.decide.catalog import MAX_CATALOG_BYTES, decode
 from modelgrid.domain.errors import InvalidInput, NotFound
 from modelgrid.domain.model import CatalogEntry
@@ -12,14 +12,20 @@ from modelgrid.domain.model import CatalogEntry
 class FileCatalogSource:
     """Implements `ports.catalog.CatalogSource` over a file that the operator keeps.
 
-    `location` is an absolute path or a `file://` URL. The file is read again whenever it changed since it was read
-    last (identity, size, time of change), so `load` shows edits; a file that became unreadable raises, and what was
-    read before stays with the caller. Entries may name folders of this machine. Only regular files are read.
+    `location` is an absolute path or a `file://` URL; reading anything else raises. The file is read again whenever it
+    changed since it was read last (identity, size, time of change), so `load` shows edits; a file that became
+    unreadable raises, and what was read before stays with the caller. Entries may name folders of this machine. Only
+    regular files are read.
     """
 
     def __init__(self, name: str, location: str | Path) -> None:
         self.name = name
-        self.path = _path(str(location))
+        self._refused: InvalidInput | None = None
+        try:
+            self.path = Path(catalog_path(str(location)))
+        except ValueError as error:
+            self.path = Path(location)
+            self._refused = _no_path(name, str(location), error)
         self._seen: tuple[int, int, int] | None = None
         self._entries: tuple[CatalogEntry, ...] = ()
 
@@ -30,6 +36,8 @@ class FileCatalogSource:
         return await asyncio.to_thread(self._read, force=True)
 
     def _read(self, *, force: bool) -> tuple[CatalogEntry, ...]:
+        if self._refused is not None:
+            raise self._refused
         try:
             # Not blocking: a FIFO in the file's place would otherwise hold the thread for ever.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -69,16 +77,11 @@ class FileCatalogSource:
         )
 
 
-def _path(location: str) -> Path:
-    parts = urlsplit(location) if location.startswith("file:") else None
-    if parts is not None and parts.netloc in {"", "localhost"}:
-        location = unquote(parts.path)
-    if not location.startswith("/") or "\0" in location:
-        raise InvalidInput(
-            f"The catalog location {location!r} is no absolute path.",
-            fix="Use /path/to/catalog.json or file:///path/to/catalog.json.",
-            path="models.sources",
-            value=location,
-            expected="an absolute path or a file:// URL",
-        )
-    return Path(location)
+def _no_path(name: str, location: str, why: ValueError) -> InvalidInput:
+    return InvalidInput(
+        f"Catalog {name}: the location {location!r} cannot be used: {why}.",
+        fix="Correct `models.sources` in config.json.",
+        path="models.sources",
+        value=location,
+        expected="an absolute path or a file:// URL",
+    )
