@@ -15,6 +15,7 @@ from modelgrid.domain.key_format import make_secret
 from modelgrid.domain.routing import GatewaySettings, KeyGrant, RoutingTable
 from modelgrid.gateway.affinity import prompt_of
 from modelgrid.gateway.core import Core
+from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.limits import estimate
 from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.request import Request
@@ -33,6 +34,9 @@ class Recorder:
 
     def __init__(self) -> None:
         self.taken: list[tuple[Any, ...]] = []
+
+    def check(self, request: Request) -> Refusal | None:
+        return request.check_head(CORE.keys, CORE.settings, CORE.deadlines.wall)
 
     def take(self, request: Request) -> None:
         refusal = request.refusal

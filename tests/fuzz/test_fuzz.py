@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from targets import TARGETS
 
+from modelgrid.gateway.request import Request
+
 FOLDER = Path(__file__).parent
 CORPUS = {name: sorted((FOLDER / "corpus" / name).iterdir()) for name in TARGETS}
 INPUTS = {name: [path.read_bytes() for path in paths] for name, paths in CORPUS.items()}
@@ -35,6 +37,17 @@ def test_mutations_of_it(name: str, data: st.DataObject) -> None:
     at, to = (data.draw(st.integers(0, len(one))) for _ in range(2))
     middle = data.draw(st.binary(max_size=8) | st.just(other[to:]))
     TARGETS[name](one[:at] + middle + one[to:])
+
+
+def test_an_exception_in_a_callback_of_the_parser_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llhttp's binding catches it, and tells of it as it tells of bad HTTP."""
+
+    def raises(request: Request, name: bytes, value: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Request, "add_header", raises)
+    with pytest.raises(ZeroDivisionError):
+        TARGETS["reader"](b"\0\5GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
 
 
 @pytest.mark.timeout(SECONDS * 6)

@@ -2,10 +2,14 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.domain.routing import LATENCY_BUCKETS_SECONDS, Series
 from modelgrid.gateway.sheet import OVERHEAD_BUCKETS_SECONDS, TOKEN_BUCKETS
+from modelgrid.gateway.usage import NO_TOKENS
+
+if TYPE_CHECKING:
+    from modelgrid.gateway.request import Request
 
 CANCELLED: Final = "cancelled"
 """The status of requests whose client went away."""
@@ -99,6 +103,24 @@ class Counters:
         if cell is None:
             cell = self.cells[labels] = Cell()
         return cell
+
+    def over(
+        self,
+        request: "Request",
+        model: str,
+        replica: str,
+        status: str,
+        now: float,
+        first_byte: float,
+        usage: tuple[int, int],
+    ) -> None:
+        """Count a request to a replica that is over at `now`, on the clock of `request.started`; `first_byte`: when its
+        payload began, 0 when it did not."""
+        grant, started = request.grant, request.started
+        cell = self.cell(model, replica, grant.label if grant is not None else "", status)
+        cell.count(now - started, first_byte - started if first_byte else None)
+        if usage != NO_TOKENS:
+            self.count_tokens(model, cell, usage)
 
     def count_tokens(self, model: str, cell: Cell, usage: tuple[int, int]) -> None:
         """Count the (input, output) tokens that an answer states."""

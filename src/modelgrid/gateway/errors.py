@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -46,6 +46,14 @@ TOO_MUCH_HELD = Refusal(
     retry_after=1,
 )
 
+OWN_ERROR = Refusal(
+    status=500,
+    code="internal_error",
+    message="The gateway itself failed at this request; its log says how.",
+    close=True,
+)
+"""Of an exception that nobody expected."""
+
 _OPENAI_TYPES = {429: "rate_limit_error", 401: "authentication_error", 403: "permission_error"}
 _ANTHROPIC_TYPES = {
     401: "authentication_error",
@@ -72,6 +80,14 @@ def _anthropic_error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     default = "api_error" if refusal.status >= 500 else "invalid_request_error"
     kind = _ANTHROPIC_TYPES.get(refusal.status, default)
     return {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": request_id}
+
+
+def raise_own(error: BaseException) -> NoReturn:
+    """Raise the exception of ours that llhttp met in a callback, and of which `error` tells.
+
+    Here, where nothing is compiled: compiled code knows no `from None`, and the log would show both.
+    """
+    raise (error.__context__ or error) from None
 
 
 def header_lines(refusal: Refusal) -> bytes:

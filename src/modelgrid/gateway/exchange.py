@@ -2,11 +2,7 @@
 
     start → waiting (no replica ready yet) → connecting → sent → answering → over
 
-Where it fails decides what happens (the table in `docs/architecture/gateway.md`):
-- before the replica has the whole request: another replica, at once;
-- after that and before the first payload byte: 502 that names the replica, never a second try;
-- by an answer of 429 or 503: another replica, once, if one has a place;
-- after the first payload byte: a final error event, or the connection is cut.
+Where it fails decides what happens: the table in `docs/architecture/gateway.md`.
 
 What a replica has to do is counted in `_attempt` and given back in `_leave` (the prompt, for streams, at the first byte
 in `_answering`), and nowhere else; `_over` runs once.
@@ -18,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from modelgrid.gateway.affinity import NO_PROMPT, Prompt, prompt_of
 from modelgrid.gateway.counters import CANCELLED, status_class
-from modelgrid.gateway.errors import RESTARTING, TOO_MUCH_HELD, Refusal, final_event
+from modelgrid.gateway.errors import OWN_ERROR, RESTARTING, TOO_MUCH_HELD, Refusal, final_event
 from modelgrid.gateway.fleet import ModelEntry
 from modelgrid.gateway.heads import AnswerHead
 from modelgrid.gateway.no_replica import line_full, none_to_wait_for, waited_too_long
@@ -59,6 +55,7 @@ class Exchange:
     _joined_at = 0.0
     of_peer = False  # then another node's gateway counts it for its client
     replica: ReplicaEntry | None = None
+    _told = False  # the client has the whole answer
     done = False
 
     def __init__(
@@ -98,7 +95,7 @@ class Exchange:
         """Nobody waits for the answer any more: stop the engine's work on it."""
         if not self.done:
             self._let_go()
-            self._over(CANCELLED, usage_of(self._answer.tail) if self._answer is not None else NO_TOKENS)
+            self._over(CANCELLED, self._answer.tail if self._answer is not None else b"")
 
     def wait_expired(self) -> None:
         """No replica took it in time."""
@@ -117,7 +114,17 @@ class Exchange:
 
     def drain_expired(self) -> None:
         """The gateway ends and this request is not over."""
-        self._fail(RESTARTING, "drain")
+        self._fail(RESTARTING)
+
+    def crashed(self) -> None:
+        """An error of the gateway's own came in the way (whoever caught it has logged it): no replica is to blame."""
+        try:
+            if not (self.done or self._told):
+                self._fail(OWN_ERROR)
+                return
+        except Exception:
+            log.exception("request %s could not even be refused", self._id.decode())
+        self._client.abort()
 
     # From the fleet
 
@@ -161,8 +168,7 @@ class Exchange:
             self._core.counters.resends[replica.id] += 1
             replica.pool.open(self)
         elif not accepted:
-            self._core.counters.upstream_failures[replica.id, "connect"] += 1
-            self._elsewhere(replica, reason)
+            self.connect_failed(replica, reason)
         else:
             self.broken("accepted", f"{reason} after it had accepted the request and before it answered")
 
@@ -180,12 +186,11 @@ class Exchange:
             self._let_body_go()
             self._client.let_body_go()
         head = self._client.head_of(request, self._id, status_line(status) + lines)
+        chunked = request.version == "1.1"
         if sse:
-            self._answer = EventAnswer(
-                head, form=request.form, chunked=request.version == "1.1", hides_usage=self._hides_usage
-            )
+            self._answer = EventAnswer(head, form=request.form, chunked=chunked, hides_usage=self._hides_usage)
         else:
-            self._answer = Answer(head, length=length, chunked=request.version == "1.1", hold=status in BUSY)
+            self._answer = Answer(head, length=length, chunked=chunked, hold=status in BUSY)
 
     def answer_payload(self, data: bytes) -> None:
         """A piece of payload; passed on by the `answer_continues` or `answer_ended` that follows."""
@@ -195,9 +200,7 @@ class Exchange:
 
     def answer_continues(self) -> bool:
         """All that arrived together was handed over. Return whether the next bytes are due within the idle time."""
-        out = self._answer.take()  # type: ignore[union-attr]  # called after the head only
-        if out:
-            self._client.write(out)
+        self._client.write(self._answer.take())  # type: ignore[union-attr]  # called after the head only
         return self._first_byte > 0 and not self._paused
 
     def answer_chunk(self, chunk: bytes, begin: int) -> bool:
@@ -231,9 +234,8 @@ class Exchange:
 
     def _ask_another(self, connection: "UpstreamConnection", *, reusable: bool) -> bool:
         """The replica is too busy and has generated nothing: once, ask another one, if there is one with a place."""
-        replica, tried = self.replica, self._tried
-        assert replica is not None  # noqa: S101 (a connection belongs to a replica)
-        tried |= {replica.id}
+        replica: ReplicaEntry = self.replica  # type: ignore[assignment]  # a connection belongs to a replica
+        tried = self._tried | {replica.id}
         other = None if self._asked_again else self._pick(tried)
         if other is None:
             return False
@@ -255,8 +257,9 @@ class Exchange:
         replica.answered(self._status, probe=self._probe)
 
     def _answered(self, connection: "UpstreamConnection", status: str, tail: bytes, *, reusable: bool) -> None:
+        self._told = True
         self._part(connection, reusable=reusable)
-        self._over(status, usage_of(tail))
+        self._over(status, tail)
         self._client.exchange_over()
 
     def broken(self, kind: str, reason: str, *, status: int = 502) -> None:
@@ -264,9 +267,7 @@ class Exchange:
         replica, self._upstream = self.replica, None
         assert replica is not None  # noqa: S101 (a connection belongs to a replica)
         log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
-        replica.failed(reason)
-        self._core.counters.upstream_failures[replica.id, kind] += 1
-        self._fail(Refusal(status=status, code="replica_failed", message=f"Replica '{replica.id}' {reason}."), kind)
+        self._fail(replica.broke(kind, reason, status))
 
     # Inside
 
@@ -297,7 +298,7 @@ class Exchange:
             return
         place = model.line.look()
         if place.waits and not self._client.hold(len(self._body)):
-            self._fail(TOO_MUCH_HELD, TOO_MUCH_HELD.code)
+            self._fail(TOO_MUCH_HELD)
         elif place.waits:
             self._joined_at = perf_counter()
             model.line.join(self)
@@ -342,9 +343,9 @@ class Exchange:
 
     def _turn_away(self, refusal: Refusal) -> None:
         self._core.counters.shed[self._model.route.id, refusal.code] += 1
-        self._fail(refusal, refusal.code)
+        self._fail(refusal)
 
-    def _fail(self, refusal: Refusal, kind: str) -> None:
+    def _fail(self, refusal: Refusal) -> None:
         """End with `refusal`: as an answer, as the last event of the stream, or by cutting the connection."""
         if self.done:
             return
@@ -357,8 +358,8 @@ class Exchange:
             return
         if not self.of_peer:  # the gateway at the other end says it, to its client
             self._client.write(answer.fail(final_event(refusal, request.form, self._id.decode(), answer.first)))
-        log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), kind)
-        self._over(status_class(refusal.status), usage_of(answer.tail))
+        log.warning("request %s ended in the middle of its answer: %s", self._id.decode(), refusal.code)
+        self._over(status_class(refusal.status), answer.tail)
         self._client.will_close = True
         self._client.exchange_over()
 
@@ -378,23 +379,22 @@ class Exchange:
         self._core.counters.queue_waits[self._model.route.id].observe(now - self._joined_at)
         self._joined_at, self._whole_at = 0.0, now
 
-    def _over(self, status: str, usage: tuple[int, int] = NO_TOKENS) -> None:
-        """Count the request and give back everything it held. Runs once."""
-        self.done = True
+    def _over(self, status: str, tail: bytes = b"") -> None:
+        """Count the request, whose answer ends with `tail`, and give back everything it held. Runs once."""
+        self.done, usage = True, NO_TOKENS
         core, request, replica, now = self._core, self._request, self.replica, perf_counter()
         core.exchanges.discard(self)
-        counters = core.peer_counters if self.of_peer else core.counters
-        model, grant, first_byte = self._model, request.grant, self._first_byte
-        name = model.route.id
-        cell = counters.cell(name, replica.id if replica else "", grant.label if grant else "", status)
-        cell.count(now - request.started, first_byte - request.started if first_byte else None)
         worked = replica is not None and self._status < 400  # a replica that refuses has generated nothing
-        if first_byte and worked:
-            model.line.served(now - self._given_at)
-            if not self._tried:
-                counters.overheads[name].observe(self._given_at - self._whole_at)
-        if usage != NO_TOKENS:
-            counters.count_tokens(name, cell, usage)
-        if request.ticket is not None:
-            request.ticket.close(sum(usage) or (None if worked else 0))
-        self._leave()
+        try:
+            usage = usage_of(tail)
+            counters = core.peer_counters if self.of_peer else core.counters
+            model, first_byte, name = self._model, self._first_byte, self._model.route.id
+            counters.over(request, name, replica.id if replica else "", status, now, first_byte, usage)
+            if first_byte and worked:
+                model.line.served(now - self._given_at)
+                if not self._tried:
+                    counters.overheads[name].observe(self._given_at - self._whole_at)
+        finally:
+            if request.ticket is not None:
+                request.ticket.close(sum(usage) or (None if worked else 0))
+            self._leave()

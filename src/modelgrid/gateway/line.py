@@ -1,5 +1,6 @@
 """The requests that wait for a replica of one model: first come, first served, and bounded."""
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
     from modelgrid.gateway.exchange import Exchange
     from modelgrid.gateway.fleet import ModelEntry
+
+log = logging.getLogger(__name__)
 
 _WEIGHT: Final = 0.05
 """Of the newest service time in the mean: about the last 40 requests count."""
@@ -81,8 +84,13 @@ class WaitingLine:
         for exchange in tuple(self.waiting):
             if not self._model.has_place:
                 return
-            if exchange.try_replica():
+            try:
+                if exchange.try_replica():
+                    self.leave(exchange)
+            except Exception:  # it must not be taken for one of whoever gave up the place
+                log.exception("the gateway itself failed at giving a replica to a request")
                 self.leave(exchange)
+                exchange.crashed()
 
     def everyone(self) -> tuple["Exchange", ...]:
         """Return who waits, in order."""

@@ -132,6 +132,6 @@ class PeerExchange(Exchange):
         else:  # the other gateway has an engine elsewhere that would take it now
             self._turn_away(line_full(self._model))
 
-    def _over(self, status: str, usage: tuple[int, int] = (0, 0)) -> None:
+    def _over(self, status: str, tail: bytes = b"") -> None:
         self._core.peer_exchanges -= 1
-        super()._over(status, usage)
+        super()._over(status, tail)

@@ -6,6 +6,7 @@ lost to a reset) and closed.
 """
 
 import asyncio
+import logging
 from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, cast
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from modelgrid.gateway import local
 from modelgrid.gateway.admit import admit
 from modelgrid.gateway.cors import headers_for
-from modelgrid.gateway.errors import Refusal, body_of, header_lines
+from modelgrid.gateway.errors import OWN_ERROR, Refusal, body_of, header_lines
 from modelgrid.gateway.exchange import Exchange
 from modelgrid.gateway.reader import RequestReader
 from modelgrid.gateway.relay import status_line
@@ -22,6 +23,8 @@ from modelgrid.gateway.timers import NEVER
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
+
+log = logging.getLogger(__name__)
 
 LINGER_SECONDS: Final = 2.0
 """How long a refused client has to read the answer before the connection is reset, if it goes on sending."""
@@ -39,8 +42,8 @@ class ClientConnection:
     """
 
     __slots__ = (
-        "_core", "_exchange", "_held", "_linger_left", "_lingering", "_pipeline", "_pumping", "_read_paused", "_reader",
-        "_transport", "_write_paused", "deadline", "will_close",
+        "_answered", "_core", "_exchange", "_held", "_linger_left", "_lingering", "_pipeline", "_pumping",
+        "_read_paused", "_reader", "_transport", "_write_paused", "deadline", "will_close",
     )  # fmt: skip
 
     def __init__(self, core: "Core") -> None:
@@ -50,6 +53,7 @@ class ClientConnection:
         self._pipeline: deque[Request] = deque()
         self._exchange: Exchange | None = None
         self._pumping = False
+        self._answered = False  # the request that was served last
         self._held = 0
         # the connection
         self._read_paused = self._write_paused = False
@@ -139,11 +143,16 @@ class ClientConnection:
     def exchange_over(self) -> None:
         """The present answer is complete."""
         self._exchange = None
+        self._answered = True
         if self._pumping or self._pipeline or self._read_paused or self.will_close:
             self._after_answer()
             self._pump()
         else:
             self._rest()
+
+    def abort(self) -> None:
+        """Close at once: an error of the gateway's own leaves nothing that could be said."""
+        self._transport.abort()
 
     # From the server
 
@@ -166,7 +175,11 @@ class ClientConnection:
                 # Not reset yet: a reset makes many a client forget the answer that it has not read.
                 self._transport.pause_reading()
             return
-        self._reader.feed(data)
+        try:
+            self._reader.feed(data)
+        except Exception:
+            log.exception("the gateway itself failed at reading a request")
+            self._reader.cut_short(OWN_ERROR)
         if self._pipeline and not self._read_paused and not self._transport.is_closing():
             self._read_paused = True
             self._transport.pause_reading()
@@ -203,7 +216,11 @@ class ClientConnection:
             self._transport.abort()
         elif exchange is not None:
             if exchange.waiting:
-                exchange.wait_expired()
+                try:
+                    exchange.wait_expired()
+                except Exception:
+                    log.exception("the gateway itself failed at turning a request away")
+                    exchange.crashed()
         elif reader.request is not None:
             message = f"The request {'headers' if reader.reading_head else 'body'} did not arrive in time."
             reader.cut_short(Refusal(status=408, code="request_timeout", message=message, close=True))
@@ -218,12 +235,20 @@ class ClientConnection:
             return
         self._pumping = True
         pipeline = self._pipeline
-        while pipeline and self._exchange is None and not self._write_paused and not self._transport.is_closing():
-            if self._lingering:
-                break
-            self.deadline = NEVER
-            self._serve(pipeline.popleft())
-        self._pumping = False
+        try:
+            while pipeline and self._exchange is None and not self._write_paused and not self._transport.is_closing():
+                if self._lingering:
+                    break
+                self.deadline = NEVER
+                self._answered = False
+                request = pipeline.popleft()
+                try:
+                    self._serve(request)
+                except Exception:
+                    log.exception("the gateway itself failed at a request")
+                    self._crashed(request)
+        finally:
+            self._pumping = False
         if self._read_paused and not pipeline and not self._transport.is_closing():
             self._read_paused = False
             self._transport.resume_reading()
@@ -249,6 +274,19 @@ class ClientConnection:
         if refusal is not None:
             self._refuse(request, refusal)
         self._after_answer()
+
+    def _crashed(self, request: Request) -> None:
+        """An error of the gateway's own came in the way of `request`: say so, if nothing was said yet, and close."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.crashed()
+        elif self._answered:
+            self.abort()
+        else:
+            if request.ticket is not None:
+                request.ticket.close(0)
+            self._refuse(request, OWN_ERROR)
+            self._after_answer()
 
     def _proxy(self, request: Request) -> None:
         body = request.take_body()
@@ -287,6 +325,7 @@ class ClientConnection:
         head = b"%b%bX-Request-Id: %b\r\nCache-Control: no-store\r\n%b\r\n" % (
             status_line(status), self._core.date_line(), request_id, extra,
         )  # fmt: skip
+        self._answered = True
         self.write(head if request.method == b"HEAD" else head + body)
 
     def _after_answer(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httptools
 
 from modelgrid.gateway import local
-from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal
+from modelgrid.gateway.errors import TOO_MUCH_HELD, Refusal, raise_own
 from modelgrid.gateway.heads import NOT_AGAIN, Head, Known, KnownHeads, head_of
 from modelgrid.gateway.request import Request, framing_too_large, header_too_large
 
@@ -49,7 +49,7 @@ class RequestReader:
         """The last request was not read to its end."""
 
     def feed(self, data: bytes) -> None:
-        """Read `data`. Answers may be written before this returns."""
+        """Read `data`. Answers may be written before this returns. What it raises is an error of the gateway's own."""
         before = self.request
         fresh = len(data)
         if self._missing:
@@ -173,6 +173,8 @@ class RequestReader:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             return self._stay_with_http(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:  # an exception of ours, on its way through llhttp
+            raise_own(error)
         except httptools.HttpParserError as error:
             if not self.ended:
                 message = f"The request is not valid HTTP: {error}."

@@ -85,10 +85,9 @@ class RemoteConnection(UpstreamConnection):
         self._sent = self._tls.sent  # what the kernel counts is what was encrypted
         return not self._tls.all_sent or super()._undelivered(orderly)
 
-    def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is None or self._head_done:
-            super().data_received(data)
+    def _receive(self, exchange: "Exchange", data: bytes) -> None:
+        if self._head_done:
+            super()._receive(exchange, data)
             return
         data, self._early = self._early + data, b""
         end = data.find(b"\r\n\r\n")
@@ -99,7 +98,7 @@ class RemoteConnection(UpstreamConnection):
         code = refused[1].decode() if refused is not None else ""
         step = after_refusal(code, alternative=exchange.has_alternative) if code else Step.RELAY
         if step is Step.RELAY:
-            super().data_received(data)
+            super()._receive(exchange, data)
         else:
             self._go_on(data, end)
             exchange.turned_away(_reason(self._node, code), busy=step is Step.ANOTHER)

@@ -7,6 +7,7 @@ from modelgrid.decide.breaker import CLOSED, after_failure, after_success
 from modelgrid.domain.routing import Replica, ReplicaState
 from modelgrid.gateway.affinity import PrefixTable, Prompt, capacity_of
 from modelgrid.gateway.board import tag_of
+from modelgrid.gateway.errors import Refusal
 from modelgrid.gateway.line import WaitingLine
 from modelgrid.gateway.upstream import Pool
 
@@ -143,6 +144,12 @@ class ReplicaEntry:
             seconds = core.settings.eject_seconds
             self.breaker = breaker = after_success(breaker, core.loop.time(), seconds=seconds, probe=probe)
             self.aside_until = breaker.aside_until
+
+    def broke(self, kind: str, reason: str, status: int) -> Refusal:
+        """Its answer to a request will not be whole. Return what the client is told, with this `status`."""
+        self.failed(reason)
+        self._core.counters.upstream_failures[self.id, kind] += 1
+        return Refusal(status=status, code="replica_failed", message=f"Replica '{self.id}' {reason}.")
 
     def failed(self, reason: str, *, unreachable: bool = False) -> None:
         """The transport failed, or it answered with a 5xx. `unreachable`: there was no connection."""

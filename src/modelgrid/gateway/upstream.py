@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from modelgrid.gateway.egress import connect
+from modelgrid.gateway.errors import raise_own
 from modelgrid.gateway.heads import NOT_AGAIN, AnswerHead, Head, Known, head_of
 from modelgrid.gateway.relay import status_line, whole_chunk
 from modelgrid.gateway.timers import NEVER
@@ -25,9 +26,10 @@ IDLE_SECONDS: Final = 30.0
 one that closes earlier costs a resend at most."""
 HEAD_LIMIT: Final = 256 * 1024
 """Bytes of an answer's head; more is no HTTP server of ours."""
-
 JOIN_BYTES: Final = 16 * 1024
 """Bodies up to this go out joined with their head: copying them costs less than a second buffer."""
+
+_FAILED: Final = "the gateway itself failed at a replica's answer"
 
 _TCP_INFO: Final = struct.Struct("=120xQ72xQQ")
 """`tcpi_bytes_acked` (counts the SYN as one), `tcpi_bytes_sent` and `tcpi_bytes_retrans` of Linux' `struct tcp_info`,
@@ -123,7 +125,11 @@ class UpstreamConnection:
         self.abort()
         if exchange is not None:
             said = "fell silent in its answer" if self._head_done else "did not answer in time"
-            exchange.broken("timeout", said, status=504)
+            try:
+                exchange.broken("timeout", said, status=504)
+            except Exception:
+                log.exception(_FAILED)
+                exchange.crashed()
 
     # asyncio.Protocol
 
@@ -137,6 +143,15 @@ class UpstreamConnection:
         if exchange is None:  # an engine has nothing to say between requests
             self._transport.abort()
             return
+        try:
+            self._receive(exchange, data)
+        except Exception:
+            log.exception(_FAILED)
+            if self.exchange is exchange:  # it has not gone back to the pool
+                self.abort()
+            exchange.crashed()
+
+    def _receive(self, exchange: "Exchange", data: bytes) -> None:
         if not self._head_done:
             if self._head_bytes == 0 and self._recall(exchange, data):
                 return
@@ -150,6 +165,8 @@ class UpstreamConnection:
         except httptools.HttpParserUpgrade:
             self._malformed(exchange, "it switched protocols")
             return
+        except httptools.HttpParserCallbackError as error:  # an exception of ours, on its way through llhttp
+            raise_own(error)
         except httptools.HttpParserError as error:
             if not self._complete:  # what follows a whole answer is not this request's business: see `reusable` below
                 self._malformed(exchange, str(error))
@@ -189,8 +206,8 @@ class UpstreamConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         self._core.deadlines.forget(self)
         self._pool.forget(self)
-        reason = f"broke the connection ({exc})" if exc else "closed the connection"
-        self._lost(reason, orderly=isinstance(exc, BrokenPipeError))  # EPIPE: closed first, reset by what came after
+        orderly = isinstance(exc, BrokenPipeError)  # EPIPE: closed first, reset by what came after
+        self._lost(f"broke the connection ({exc})" if exc else "closed the connection", orderly=orderly)
 
     def pause_writing(self) -> None:
         """Nothing to do: the whole body is in memory already, bounded by `max_body_bytes`."""
@@ -203,12 +220,16 @@ class UpstreamConnection:
         self.deadline = NEVER
         if exchange is None:
             return
-        if self._head_done and self._until_close:
-            exchange.answer_ended(self, reusable=False)
-        elif self._head_done:
-            exchange.broken("mid_stream", f"{reason} in the middle of its answer")
-        else:
-            exchange.connection_failed(self, reason, accepted=not self._undelivered(orderly))
+        try:
+            if self._head_done and self._until_close:
+                exchange.answer_ended(self, reusable=False)
+            elif self._head_done:
+                exchange.broken("mid_stream", f"{reason} in the middle of its answer")
+            else:
+                exchange.connection_failed(self, reason, accepted=not self._undelivered(orderly))
+        except Exception:
+            log.exception(_FAILED)
+            exchange.crashed()
 
     def _undelivered(self, orderly: bool) -> bool:
         """Whether it is certain that the peer did not get the whole request; `orderly`: it closed with a FIN.
@@ -253,8 +274,7 @@ class UpstreamConnection:
             self._chunked = True
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        head, self._head = self._head, None
+        status, head, self._head = self._parser.get_status_code(), self._head, None
         if status < 200 or self._head_done:  # an interim answer, or bytes after the answer: neither is relayed
             return
         self._head_done = True
@@ -282,13 +302,10 @@ class UpstreamConnection:
     def on_message_complete(self) -> None:
         if self._head_done:
             self._complete = True
-        else:
-            self._reset_interim()
-
-    def _reset_interim(self) -> None:
-        self._lines.clear()
-        self._length = None
-        self._chunked = False
+        else:  # an interim answer
+            self._lines.clear()
+            self._length = None
+            self._chunked = False
 
 
 class Pool:
@@ -351,6 +368,13 @@ class Pool:
             connection.abort()
 
     async def _open(self, exchange: "Exchange") -> None:
+        try:
+            await self._open_for(exchange)
+        except Exception:
+            log.exception("the gateway itself failed at connecting to replica %s", self._replica.id)
+            exchange.crashed()
+
+    async def _open_for(self, exchange: "Exchange") -> None:
         try:
             async with asyncio.timeout(self._core.settings.connect_timeout_seconds):
                 connection = await self._connect()
