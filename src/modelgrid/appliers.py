@@ -9,9 +9,12 @@ from modelgrid.config.model import Config
 from modelgrid.daemon_log import set_log_level
 from modelgrid.domain.errors import Conflict, InvalidConfig
 from modelgrid.domain.ids import GpuId
+from modelgrid.domain.node import NodeRole
 from modelgrid.listening import PORT_KEYS, Listen, why_not
 from modelgrid.services.certificates import check_certificate
 from modelgrid.services.settings import Applier, SettingsService
+
+SHOWN_NODES = 5
 
 
 class Live:
@@ -35,10 +38,25 @@ class Live:
             Applier(keys={"containers", "models.autoLoad"}, apply=self.targets),
         )
 
+    async def check_change(self, config: Config) -> None:
+        """Raise `InvalidConfig` or `Conflict` for what nobody should write into config.json as things are."""
+        await asyncio.to_thread(check_certificate, config)
+        control = self._assembly.standing.control
+        if control is None or config.cluster.role is NodeRole.CONTROL_PLANE:
+            return
+        names = [str(member.name) for member in control.members.all()]
+        if names:
+            raise Conflict(
+                f"This control plane still has {_nodes(names)}: they would go on with nobody to tell them what to do.",
+                fix="Drain and remove each first (`modelgrid cluster drain NAME --wait`, `modelgrid cluster remove "
+                "NAME`), or let it leave by itself (`modelgrid cluster leave` there).",
+                nodes=names,
+            )
+
     async def check_restart(self, config: Config) -> None:
         """Raise `Conflict` when the daemon would not come up, or not as asked, with this configuration."""
         try:
-            await asyncio.to_thread(check_certificate, config)
+            await self.check_change(config)
         except InvalidConfig as error:
             raise Conflict(error.message, fix=error.fix) from None
         running = self._assembly.base.config
@@ -102,7 +120,7 @@ def settings_of(assembly: Assembly, on_disk: Config) -> tuple[SettingsService, L
         store=base.store,
         clock=base.clock,
         appliers=live.appliers(),
-        check=check_certificate,
+        check=live.check_change,
     )
     return settings, live
 
@@ -130,6 +148,11 @@ def missing_ports(config: Config, listening: Sequence[Listen]) -> tuple[tuple[st
     tells it; empty where there is none."""
     names = {PORT_KEYS[item["name"]] for item in listening}
     return tuple((key, port) for key, port in config.cluster_ports.items() if names and key not in names)
+
+
+def _nodes(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN_NODES]) + (", …" if len(names) > SHOWN_NODES else "")
+    return f"{len(names)} other node{'s' * (len(names) > 1)} ({shown})"
 
 
 def _addresses(config: Config) -> dict[str, tuple[str, int]]:

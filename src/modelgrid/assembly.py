@@ -26,6 +26,7 @@ from modelgrid.composition import (
     real_gpu_readers,
 )
 from modelgrid.config.model import Config
+from modelgrid.decide.missing_nodes import on_missing_nodes
 from modelgrid.decide.platform import Platform, PlatformFacts, PlatformSettings, choose_platform
 from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.ids import GpuId, NodeName
@@ -41,6 +42,7 @@ from modelgrid.services.api_keys import ApiKeyService
 from modelgrid.services.audit import AuditService
 from modelgrid.services.catalog import CatalogService
 from modelgrid.services.cluster.advertise import gateway_url
+from modelgrid.services.cluster.intake import Intake
 from modelgrid.services.epoch import next_epoch
 from modelgrid.services.events import Notifier
 from modelgrid.services.gateway_lines import GatewayLines
@@ -321,6 +323,8 @@ class Assembly:
         )
         await self._take_new_name()
         await self.standing.load()
+        if self.standing.control is None:
+            await self._archive_of_other_nodes()
 
     async def _take_new_name(self) -> None:
         """Let what was placed on this node stay on it when `nodeName` was changed."""
@@ -332,6 +336,14 @@ class Assembly:
             if row.placement is not None and row.placement.node == before:
                 await self.registry.change(row.id, partial(_moved, name=name))
         await store.put_setting(NODE_NAME, name)
+
+    async def _archive_of_other_nodes(self) -> None:
+        """End the rows of what ran elsewhere while this node was a control plane. config.json was edited by hand: the
+        daemon itself refuses that while it has members."""
+        base, name = self.base, self.local.name
+        intake = Intake(base.store, self.registry, self.targets, self.live, base.clock)
+        for row, node in on_missing_nodes(self.registry.all(), {name}):
+            await intake.archive(row, None, f"{node} is no node of this cluster: {name} is {self.local.role.value} now")
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Let gateways connect, and take every deployment in hand."""

@@ -70,7 +70,7 @@ class _File:
 
 class SettingsService:
     """`running` is the configuration that the other services were made with; `on_disk` the file's, which differs from
-    it only where the supervisor could not follow. `check` raises what a configuration asks for in vain; it may block.
+    it only where the supervisor could not follow. `check` raises what a configuration asks for in vain.
 
     `watch` is the loop."""
 
@@ -83,7 +83,7 @@ class SettingsService:
         store: Store,
         clock: Clock,
         appliers: Sequence[Applier],
-        check: Callable[[Config], None],
+        check: Callable[[Config], Awaitable[None]],
     ) -> None:
         covered = [key for applier in appliers for key in applier.keys]
         if sorted(covered) != sorted(LIVE_KEYS):
@@ -167,7 +167,7 @@ class SettingsService:
                 raise self._other_content()
             before = _document(self._file)
             merged, config = self._checked(before, patch)
-            await asyncio.to_thread(self._check, config)
+            await self._check(config)
             diff = changes(self._file.config, config)
             if dry_run:
                 holds = with_keys(self.running, config, LIVE_KEYS)

@@ -11,6 +11,7 @@ import structlog
 
 from modelgrid.decide.joining import clock_problem
 from modelgrid.decide.liveness import ListeningClock, liveness
+from modelgrid.decide.missing_nodes import on_missing_nodes
 from modelgrid.decide.version_skew import skew
 from modelgrid.domain.cluster import Orders, Report
 from modelgrid.domain.errors import Conflict, ModelGridError, NotFound
@@ -241,9 +242,8 @@ class ControlPlane:
     async def _archive_of_the_gone(self) -> None:
         """End the rows of deployments whose node is no member any more: nobody else would."""
         here = {self._local().name, *(member.name for member in self.members.all())}
-        for row in self._registry.all():
-            if row.placement is not None and row.placement.node not in here:
-                await self._intake.archive(row, None, f"{row.placement.node} left the cluster")
+        for row, node in on_missing_nodes(self._registry.all(), here):
+            await self._intake.archive(row, None, f"{node} left the cluster")
 
 
 def _differs(before: Node, after: Node) -> bool:
