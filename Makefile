@@ -140,7 +140,6 @@ screenshots: console-check browser ## Write docs/images of every view of the con
 	@$(BIN)/python docs/images/console.py $(ARGS)
 
 fuzz: setup-dev ## Fuzz the gateway's reader and scans with atheris; FUZZ_SECONDS=600 each (Linux on x86-64)
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris==3.0.0'
 	@for target in reader scan; do $(BIN)/python tests/fuzz/run.py --target=$$target tests/fuzz/corpus/$$target \
 		-max_total_time=$(or $(FUZZ_SECONDS),600) -max_len=1500 || exit 1; done
 

@@ -17,7 +17,7 @@ from modelgrid.gateway.request import Request
 FOLDER = Path(__file__).parent
 CORPUS = {name: sorted((FOLDER / "corpus" / name).iterdir()) for name in TARGETS}
 INPUTS = {name: [path.read_bytes() for path in paths] for name, paths in CORPUS.items()}
-SECONDS = 10
+SECONDS = 5
 
 
 @pytest.mark.parametrize("name", TARGETS)
