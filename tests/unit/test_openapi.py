@@ -12,13 +12,25 @@ from pydantic import TypeAdapter
 from modelgrid.api import access, config, membership, sessions, stream, targets, tokens
 from modelgrid.api.app import create_app
 from modelgrid.api.context import Services
+from modelgrid.api.elsewhere import NodeUnreachable
 from modelgrid.api.errors import ErrorView
 from modelgrid.api.openapi import EXAMPLES, OPEN, TAGS, THROTTLED
 from modelgrid.api.openapi_examples import MEMBERS, OF_CALLS, OF_ONE
-from modelgrid.api.openapi_words import ETAGGED, FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS
+from modelgrid.api.openapi_words import ETAGGED, FRAMES, FURTHER, OF_ONE_CALL, PARAMETERS, REFUSALS
 from modelgrid.config.change import merge
 from modelgrid.config.model import Config
 from modelgrid.decide.access import refusal
+from modelgrid.domain.errors import (
+    ControlPlaneUnreachable,
+    InvitationRefused,
+    LaunchRefused,
+    Misdirected,
+    ModelGridError,
+    NotFound,
+    PreconditionFailed,
+    StoreUnavailable,
+)
+from modelgrid.services.stream.hub import TooManyStreams
 
 
 @cache
@@ -47,7 +59,8 @@ def test_refusals_are_in_the_one_shape(method: str, path: str, operation: dict[s
         schema = response["content"]["application/json"]["schema"]
         assert schema == {"$ref": "#/components/schemas/ErrorView"}, status
     assert ("401" in refusals) == ((method, path) not in OPEN or method == "post")
-    assert ("404" in refusals) == ("{" in path)
+    assert ("404" in refusals) == ("{" in path or operation["operationId"] in ("list_logs", "preview_target"))
+    assert {"400", "421"} <= refusals.keys()
     assert ("507" in refusals) == (method != "get")
 
 
@@ -67,6 +80,30 @@ def test_parameters_headers_and_refusals_are_told(method: str, path: str, operat
             example = response["content"]["application/json"].get("example")
             if example is not None:
                 ErrorView.model_validate(example)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("list_logs", NotFound),
+        ("list_logs", NodeUnreachable),
+        ("deployment_logs", NodeUnreachable),
+        ("deployment_metrics", NodeUnreachable),
+        ("join_cluster", ControlPlaneUnreachable),
+        ("join_cluster", InvitationRefused),
+        ("preview_target", NotFound),
+        ("stream_events", TooManyStreams),
+        ("list_audit", StoreUnavailable),
+        ("list_history", StoreUnavailable),
+        ("list_events", StoreUnavailable),
+        ("patch_config", PreconditionFailed),
+        ("put_target", LaunchRefused),
+        ("show_session", Misdirected),
+    ],
+)
+def test_what_an_operation_raises_is_among_its_answers(call: str, error: type[ModelGridError]) -> None:
+    (operation,) = [item for _, _, item in OPERATIONS if item["operationId"] == call]
+    assert str(error.status) in operation["responses"]
 
 
 def test_every_frame_of_the_stream_has_a_schema_and_an_example() -> None:
@@ -90,7 +127,7 @@ def test_nothing_is_said_of_what_is_not_there() -> None:
     used = {(call, parameter["name"]) for call in calls for parameter in calls[call].get("parameters", ())}
     assert set(OF_ONE_CALL) <= used
     assert set(PARAMETERS) <= {name for _, name in used}
-    assert set(calls) >= ETAGGED
+    assert set(calls) >= ETAGGED | set(FURTHER)
 
 
 def test_operation_ids_are_distinct() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from modelgrid.api.openapi_examples import OF_CALLS, example_of
-from modelgrid.api.openapi_words import FRAMES, OF_ONE_CALL, PARAMETERS, REFUSALS, headers
+from modelgrid.api.openapi_words import FRAMES, FURTHER, OF_ONE_CALL, PARAMETERS, REFUSALS, headers
 
 TAGS: Mapping[str, str] = {
     "session": "Logging in and out, and who is logged in.",
@@ -156,7 +156,7 @@ def _refusals(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[
     """Yield the statuses with which a call may be refused."""
     parameters = operation.get("parameters", ())
     changes = method != "get"
-    yield "400"
+    yield from ("400", "421")
     if (method, path) not in OPEN or changes:
         yield from ("401", "403")
     if (method, path) in THROTTLED:
@@ -171,3 +171,4 @@ def _refusals(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[
         yield from ("413", "415")
     if parameters or "requestBody" in operation:
         yield "422"
+    yield from FURTHER.get(operation["operationId"], ())

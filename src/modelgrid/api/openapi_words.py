@@ -75,6 +75,23 @@ def headers(method: str, operation_id: str, status: str) -> dict[str, Any]:
     return found
 
 
+FURTHER: Mapping[str, tuple[str, ...]] = {
+    "deployment_events": ("503",),
+    "deployment_logs": ("502", "503"),
+    "deployment_metrics": ("502",),
+    "join_cluster": ("502",),
+    "list_audit": ("503",),
+    "list_events": ("503",),
+    "list_history": ("503",),
+    "list_logs": ("404", "502"),
+    "preview_target": ("404",),
+    "show_history": ("503",),
+    "stream_events": ("503",),
+    "verify_audit": ("503",),
+}
+"""Statuses of refusals that an operation has beside those which follow from its method, path and parameters: what asks
+another node, reads the database, or names something in its query or body."""
+
 REFUSALS: Mapping[str, tuple[str, str, str]] = {
     "400": ("malformed_request", "The request cannot be read at all.", "The request has no Host."),
     "401": ("unauthenticated", "No credential, or one that is not known.", "This call needs a credential."),
@@ -96,6 +113,11 @@ REFUSALS: Mapping[str, tuple[str, str, str]] = {
     ),
     "413": ("too_large", "The body is too large.", "The body is larger than 1 MiB."),
     "415": ("invalid_input", "The body is of a type that is not read.", "The body is to be JSON."),
+    "421": (
+        "misdirected",
+        "The host that the call names is none of this daemon's.",
+        "'example.com' is not a name of this console.",
+    ),
     "422": (
         "invalid_input",
         "Something in the request is malformed or not allowed; `details` says where and what was expected.",
@@ -106,9 +128,14 @@ REFUSALS: Mapping[str, tuple[str, str, str]] = {
         "Too many tries; `Retry-After` says when to come back.",
         "Too many tries from here. The next one is possible in 8 s.",
     ),
+    "502": (
+        "node_unreachable",
+        "The other node that this is asked of does not answer.",
+        "gpu-2, where this is, does not answer: timed out.",
+    ),
     "503": (
         "store_unavailable",
-        "The database or the runtime does not answer.",
+        "The database or the runtime does not answer, or as many streams are open as can be.",
         "The database did not answer for 15 s.",
     ),
     "507": ("storage_full", "The disk is full; nothing was changed.", "The disk is full."),
