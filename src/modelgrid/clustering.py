@@ -33,6 +33,7 @@ from modelgrid.services.catalog import CatalogService
 from modelgrid.services.cluster.advertise import advertised_host, console_url
 from modelgrid.services.cluster.agent import Contact, NodeAgent, Surroundings
 from modelgrid.services.cluster.control_plane import ControlPlane
+from modelgrid.services.cluster.credential import NodeCredential
 from modelgrid.services.cluster.intake import Intake
 from modelgrid.services.cluster.joining import introduce
 from modelgrid.services.cluster.members import Members
@@ -243,6 +244,13 @@ class AsWorker(Alone):
         self._link = HttpControlPlane(membership.url, membership.certificate, membership.credential)
         self.obedience = Obedience(ground.registry, ground.targets, ground.clock, ground.store)
         self._gateways: GatewayService | None = None
+        self._credential = NodeCredential(
+            ground.local.name,
+            membership.credential,
+            ground.clock,
+            to_gateways=self._republish,
+            use=self._use_credential,
+        )
         self.agent: NodeAgent = NodeAgent(
             link=self._link,
             contact=Contact(control_plane=membership.control_plane, url=membership.url),
@@ -262,14 +270,14 @@ class AsWorker(Alone):
             version=__version__,
             heartbeat_seconds=ground.config.cluster.heartbeat_interval,
             take_routing=self._take_routing,
-            take_credential=self._take_credential,
+            take_credential=self._credential.offer,
             take_status=self._take_status,
         )
 
     def around(self) -> Neighbourhood:
         return Neighbourhood(
             node=self._ground.local.name,
-            credential=lambda: self._membership.credential,
+            credential=lambda: self._credential.of_gateways,
             shared=lambda: self._routing,
         )
 
@@ -291,7 +299,7 @@ class AsWorker(Alone):
         self.agent.start()
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        return self.agent.loops()
+        return (*self.agent.loops(), self._credential.run())
 
     async def close(self) -> None:
         await self._link.close()
@@ -308,13 +316,15 @@ class AsWorker(Alone):
     def _take_routing(self, routing: SharedRouting) -> None:
         self._routing = _reachable(routing, self._membership)
         self._files.keep_routing(self._routing)
-        if self._gateways is not None:
-            self._gateways.republish()
+        self._credential.hear(self._routing)
+        self._republish()
 
-    async def _take_credential(self, credential: str) -> None:
+    def _use_credential(self, credential: str) -> None:
         self._membership = replace(self._membership, credential=credential)
         self._files.keep_membership(self._membership)
         self._link.use(credential)
+
+    def _republish(self) -> None:
         if self._gateways is not None:
             self._gateways.republish()
 

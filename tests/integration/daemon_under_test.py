@@ -312,6 +312,10 @@ class DaemonUnderTest:
         )
         return self._key
 
+    def use_key(self, key: str) -> None:
+        """On a worker: its keys are its control plane's."""
+        self._key = key
+
     @contextlib.contextmanager
     def openai(self) -> Iterator[OpenAI]:
         with OpenAI(base_url=f"{self.api_url}/v1", api_key=self.key, max_retries=0, timeout=60) as client:

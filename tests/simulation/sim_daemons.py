@@ -240,7 +240,7 @@ class WorkerServices:
         async def take_status(status: NodeStatus) -> None:
             self.status = status
 
-        async def take_credential(_: str) -> None: ...
+        def take_credential(_: str) -> None: ...
 
         self.obedience = Obedience(self.registry, targets, clock, store)
         self.agent = NodeAgent(

@@ -35,7 +35,7 @@ class Fleet:
             return NodeName("worker")
 
         self.routing = SharedRoutingService(cast("Any", SimpleNamespace(all=tuple)), lambda: OWN, epoch=5)
-        control = SimpleNamespace(members=SimpleNamespace(authenticate=authenticate))
+        control = SimpleNamespace(members=SimpleNamespace(authenticate=authenticate, joined_at=lambda _: 1.0))
         api = ControlPlaneApi(
             control=cast("Any", control), routing=self.routing, heartbeat_seconds=5.0, name=NodeName("control")
         )

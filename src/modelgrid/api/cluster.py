@@ -25,7 +25,7 @@ from modelgrid.domain.errors import InvalidInput, ModelGridError, NotFound, Unau
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.introduction import NONCE_BYTES
 from modelgrid.services.cluster.control_plane import ControlPlane
-from modelgrid.services.cluster.members import Joined
+from modelgrid.services.cluster.members import Joined, Members, stranger
 from modelgrid.services.cluster.shared_routing import SharedRoutingService
 
 PREFIX = "/v1/_cluster"
@@ -95,6 +95,12 @@ class _Door:
         await self._console({**scope, VERIFIED: reader}, receive, send)
 
 
+def _must_be_member(members: Members, name: NodeName, since: float) -> None:
+    """Raise `Unauthenticated` when a node has left while its question was held. It may have another credential now."""
+    if members.joined_at(name) != since:
+        raise stranger()
+
+
 def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     members, control = api.control.members, api.control
     encoded = _Encoded()
@@ -122,16 +128,18 @@ def _control_plane_routes(api: ControlPlaneApi) -> list[Route]:
     async def orders(request: Request) -> Response:
         name = await members.authenticate(bearer(request.scope))
         epoch, sequence = _numbers(request, "epoch", "sequence")
+        since = members.joined_at(name)
         found = await control.orders.newer(name, epoch, sequence, wait_seconds=HOLD_SECONDS)
-        await members.authenticate(bearer(request.scope))  # it may have left meanwhile
+        _must_be_member(members, name, since)
         return _json(found) if found is not None else Response(status_code=NO_NEWS)
 
     async def routing(request: Request) -> Response:
-        await members.authenticate(bearer(request.scope))
+        name = await members.authenticate(bearer(request.scope))
+        since = members.joined_at(name)
         epoch, generation = _numbers(request, "epoch", "generation")
         changes = request.query_params.get("changes") == "1"
         found = await api.routing.newer(epoch, generation, wait_seconds=HOLD_SECONDS, changes=changes)
-        await members.authenticate(bearer(request.scope))  # it may have left meanwhile
+        _must_be_member(members, name, since)
         if found is None:
             return Response(status_code=NO_NEWS)
         plain, packed = encoded(found)

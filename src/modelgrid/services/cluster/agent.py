@@ -89,7 +89,7 @@ class NodeAgent:
         version: str,
         heartbeat_seconds: float,
         take_routing: Callable[[SharedRouting], None],
-        take_credential: Callable[[str], Awaitable[None]],
+        take_credential: Callable[[str], None],
         take_status: Callable[[NodeStatus], Awaitable[None]],
     ) -> None:
         self._link = link
@@ -160,7 +160,7 @@ class NodeAgent:
         if len(report.events) == EVENTS_AT_ONCE:
             self._due.set()
         if orders.credential:
-            await self._take_credential(orders.credential)
+            self._take_credential(orders.credential)
         await self._obey(orders)
         if report.targets and orders.heard >= report.sequence:
             await self._targets.hand_over()

@@ -84,6 +84,11 @@ class Members:
     def find(self, name: str) -> Member | None:
         return self._members.get(NodeName(name))
 
+    def joined_at(self, name: NodeName) -> float:
+        """Return when a node joined; 0.0 when it is no member."""
+        member = self._members.get(name)
+        return member.joined_at if member is not None else 0.0
+
     async def invite(self, *, by: str) -> NewInvitation:
         """Make an invitation that is good for one node and `INVITATION_SECONDS`. Its secret leaves this method once."""
         secret = make_secret(self._secrets.integer(SECRET_BITS), JOIN_PREFIX)
