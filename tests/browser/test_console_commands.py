@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +18,7 @@ from playwright.sync_api import Locator, Page, expect
 MODEL = "Qwen/Qwen3-4B-Instruct-2507"
 ODD = 'it\'s "$HOME" \\n `id`'
 """A value that a shell or JSON could take apart."""
+DAY_SECONDS = 86_400
 REFUSAL = {"error": {"code": "invalid_input", "message": "Only looked at.", "fix": "", "details": {}}}
 
 
@@ -101,3 +103,31 @@ def test_a_deployment_is_copied_with_the_environment_of_who_runs_it(
         assert receiver.calls == []  # nothing is deployed with a token that is not there
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_a_key_is_copied_with_its_bounds(page: Page, fleet: DaemonUnderTest, receiver: Receiver) -> None:
+    page.goto("/access/apikeys")
+    settled(page)
+    page.get_by_role("button", name="Generate").click()
+    dialog = page.locator("mg-key-dialog")
+    dialog.get_by_label("Label").fill(ODD)
+    dialog.get_by_label("Models").fill(f"{MODEL}, BAAI/bge-m3")
+    dialog.get_by_label("Lifetime").select_option("30")
+    dialog.get_by_text("Limits").click()
+    for number, name in enumerate(("Requests per minute", "Tokens per minute", "Requests at a time"), 3):
+        dialog.get_by_label(name).fill(str(number))
+    began = time.time()
+    wanted = {
+        "label": ODD,
+        "models": [MODEL, "BAAI/bge-m3"],
+        "requests_per_minute": 3,
+        "tokens_per_minute": 4,
+        "concurrent_requests": 5,
+    }
+    for text in spoken(dialog, fleet, receiver):
+        done = receiver.run(text)
+        assert receiver.calls, done.stderr
+        method, path, asked, _ = receiver.calls.pop()
+        assert (method, path) == ("POST", "/apikeys")
+        assert abs(asked.pop("expires_at") - began - 30 * DAY_SECONDS) < DAY_SECONDS
+        assert asked == wanted

@@ -202,6 +202,8 @@ def test_what_does_not_fit_ends_the_wait_with_numbers_per_gpu(place, capsys):
         (["logs", "nobody"], 1, "not_found", ""),
         (["model", "show", "bge-m4"], 1, "not_found", "bge-m3"),
         (["config", "apikey", "revoke", "nobody", "--yes"], 1, "not_found", ""),
+        (["config", "apikey", "generate", "--label", "x", "--expires-in", "30"], 2, "invalid_input", "30d"),
+        (["config", "apikey", "generate", "--label", "x", "--expires-in", "0d"], 2, "invalid_input", "30d"),
         (["run"], 2, "usage", "modelgrid run --help"),
         (["ps", "--bogus"], 2, "usage", "modelgrid ps --help"),
         (["run", ALIAS, "--replicas", "many"], 2, "usage", "modelgrid run --help"),

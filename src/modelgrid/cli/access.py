@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from modelgrid.cli import complete
 from modelgrid.cli.options import Json, OfStatus, new_noun, session_of, verbs
 from modelgrid.cli.output import ago, print_json, say, status
 from modelgrid.cli.pages import every
+from modelgrid.cli.spans import span
 from modelgrid.cli.tables import Column, table
 from modelgrid.domain.errors import InvalidInput
 
@@ -73,12 +75,17 @@ def generate(
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="No more requests than this.")] = None,
     tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="No more tokens, read and generated.")] = None,
     concurrent_requests: Annotated[int | None, typer.Option(min=1, help="No more requests at a time.")] = None,
+    expires_in: Annotated[
+        str | None, typer.Option(help="It ends after this span, for example 12h or 30d; without: never.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key and print its secret, this once."""
+    expires_at = None if expires_in is None else time.time() + _lifetime(expires_in)
     body: ApiKeyBody = {
         "label": label,
         "models": model or None,
+        "expires_at": expires_at,
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "concurrent_requests": concurrent_requests,
@@ -91,6 +98,13 @@ def generate(
     sys.stdout.write(key["secret"] + "\n")
     sys.stdout.flush()
     say(f"Key {key['id']} ({label}). The secret is shown this once; keep it now.")
+
+
+def _lifetime(text: str) -> float:
+    seconds = span(text)
+    if not seconds:
+        raise InvalidInput(f"--expires-in {text!r} is no span of time.", fix="For example 90s, 15m, 12h or 30d.")
+    return seconds
 
 
 def revoke(

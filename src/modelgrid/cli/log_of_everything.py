@@ -1,6 +1,5 @@
 """`modelgrid logs` without a deployment: daemon, scheduler, gateways and engines in one order."""
 
-import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from modelgrid.cli.output import clean_line, console, print_json, print_json_line, say, short, show
 from modelgrid.cli.patience import patiently
+from modelgrid.cli.spans import span
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.errors import InvalidInput
 
@@ -22,8 +22,6 @@ LONG_POLL_SECONDS = 5.0
 """Also how long it takes at most to notice that a deployment is gone."""
 PAGE = 5000
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 _STYLES = {"debug": "dim", "info": "green", "warning": "yellow", "error": "red"}
 _SHOWN_AS_COLUMN = frozenset({"stream"})
 
@@ -39,8 +37,8 @@ def moment(text: str | None) -> float | None:
     """Return the Unix time that an age (`15m`) or an ISO 8601 time names. Raises `InvalidInput`."""
     if text is None:
         return None
-    if age := _AGE.fullmatch(text):
-        return time.time() - float(age[1]) * _SECONDS[age[2]]
+    if (age := span(text)) is not None:
+        return time.time() - age
     try:
         return datetime.fromisoformat(text).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):

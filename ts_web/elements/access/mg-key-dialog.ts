@@ -63,6 +63,7 @@ export class MgKeyDialog extends MgElement {
     const wish = this.#wish;
     const flags = [
       ...(wish.models ?? []).map((model) => ` --model ${quoted(model)}`),
+      this.days ? ` --expires-in ${this.days}d` : '',
       wish.requests_per_minute ? ` --requests-per-minute ${wish.requests_per_minute}` : '',
       wish.tokens_per_minute ? ` --tokens-per-minute ${wish.tokens_per_minute}` : '',
       wish.concurrent_requests ? ` --concurrent-requests ${wish.concurrent_requests}` : '',
