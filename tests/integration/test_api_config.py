@@ -14,6 +14,8 @@ import pytest
 from cli_kit import Place
 from daemon_under_test import MESSAGES, SMALL, SMALL_ALIAS, DaemonUnderTest, daemon_in, wait_until
 
+from modelgrid.cli.main import run
+from modelgrid.config import paths
 from modelgrid.domain.errors import InvalidConfig, PreconditionFailed
 from modelgrid.domain.routing import RoutingTable
 
@@ -235,6 +237,36 @@ def test_the_command_line_asks_the_daemon(
     waits = place.here(capsys, "config", "set", "api.workers", "2")
     assert "Restart" in waits.out + waits.err
     assert place.here(capsys, "config", "set", "api.port", "x").code == 2
+
+
+def test_the_command_line_means_the_file_of_the_daemon_that_runs(
+    daemon: DaemonUnderTest,
+    http: httpx.Client,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Unless another is named: a daemon that was started with `--config` is found by its state directory."""
+    usual = tmp_path / "modelgrid" / "config.json"
+    monkeypatch.setattr(paths, "SYSTEM_CONFIG", usual)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MODELGRID_CONFIG", raising=False)
+    assert http.get(CONFIG).json()["usual_path"] is False
+
+    def said(*arguments: str) -> str:
+        assert run(["--state-dir", str(daemon.state_dir), "config", *arguments]) == 0
+        read = capsys.readouterr()
+        return read.out + read.err
+
+    assert f"{daemon.config_path}: api.rateLimit has that value already" in said("set", "api.rateLimit", "null")
+    assert f"{daemon.config_path} written" in said("set", "api.rateLimit", "50")
+    assert on_disk(daemon)["api"]["rateLimit"] == 50
+    assert said("get", "api.rateLimit") == "50\n"
+    assert said("validate") == f"{daemon.config_path} is valid.\n"
+    assert not usual.exists()
+    other = tmp_path / "other.json"
+    assert f"{other} written" in said("set", "api.rateLimit", "60", "--config", str(other))
+    assert on_disk(daemon)["api"]["rateLimit"] == 50
 
 
 def test_of_many_writers_one_wins_each_revision(daemon: DaemonUnderTest, http: httpx.Client) -> None:

@@ -60,6 +60,25 @@ def test_a_dry_run_shows_the_change_and_makes_none(place, capsys):
     assert place.config.read_text() == '{"api": {"port": 9000}}'
 
 
+@pytest.mark.parametrize("text", [None, '{"api":{"port":9000}}'])
+def test_what_changes_nothing_writes_nothing(place, capsys, text):
+    if text is not None:
+        place.config.write_text(text)
+    said = place.here(capsys, "config", "set", "api.rateLimit", "null")
+    assert said.code == 0
+    assert "has that value already" in said.out + said.err
+    shaped = place.here(capsys, "config", "set", "api.rateLimit", "null", "--json").json
+    assert (shaped["diff"], shaped["restart_required"]) == ([], False)
+    assert (place.config.read_text() if place.config.exists() else None) == text
+
+
+def test_what_mends_the_file_is_written_though_the_default_is_what_holds_then(place, capsys):
+    place.config.write_text('{"api": {"port": "eighty"}}')
+    said = place.here(capsys, "config", "set", "api.port", "8080")
+    assert "written" in said.out + said.err
+    assert json.loads(place.config.read_text()) == {"api": {"port": 8080}}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_set_keeps_the_owner(place, capsys):
     place.config.write_text("{}")

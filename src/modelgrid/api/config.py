@@ -11,6 +11,7 @@ from modelgrid.api.preconditions import IfMatch, set_etag
 from modelgrid.config.change import Change, resolved
 from modelgrid.config.keys import APPLIES, Applies, value_at
 from modelgrid.config.model import Config, json_schema, redacted
+from modelgrid.config.paths import usual_config_path
 from modelgrid.services.settings import SettingsService
 
 router = APIRouter(tags=["config"])
@@ -36,6 +37,8 @@ class ConfigProblem(BaseModel):
 class ConfigView(BaseModel):
     path: str
     """Of the file on the daemon's machine."""
+    usual_path: bool
+    """Whether it is where commands look for it there; another is named with `--config`."""
     source: str
     """`file`, or `defaults` while there is none."""
     etag: str
@@ -87,6 +90,7 @@ def config_view(settings: SettingsService) -> ConfigView:
     """Return what the configuration is, as it was last looked at."""
     return ConfigView(
         path=str(settings.path),
+        usual_path=settings.path == usual_config_path(),
         source="file" if settings.exists else "defaults",
         etag=settings.etag,
         config=redacted(resolved(settings.config)),

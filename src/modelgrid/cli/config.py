@@ -63,7 +63,9 @@ def _resolved(session: Session) -> dict[str, Any]:
 
 @contextmanager
 def _daemon_of(session: Session) -> Iterator["ModelGridClient | None"]:
-    """Yield a client of the daemon whose configuration is meant; `None` when it is a file that no daemon uses."""
+    """Yield a client of the daemon whose configuration is meant; `None` when it is a file that no daemon uses.
+
+    Where nobody names a file it is that of the daemon which runs with the state directory, whichever it was given."""
     client = session.client() if session.url is not None else _local(session)
     if client is None:
         yield None
@@ -75,9 +77,22 @@ def _daemon_of(session: Session) -> Iterator["ModelGridClient | None"]:
 def _local(session: Session) -> "ModelGridClient | None":
     try:
         client = session.client(LOCAL_SECONDS)
-        return client if client.show_config()["path"] == str(session.config.absolute()) else None
+        path = client.show_config()["path"]
     except DaemonUnreachable:
         return None
+    if session.config_path is None or path == str(session.config.absolute()):
+        return client
+    client.close()
+    return None
+
+
+def _file(session: Session) -> Path:
+    """Return the file that is meant on this machine: the one named, else the running daemon's, else the default."""
+    daemon = _local(session) if session.config_path is None and session.url is None else None
+    if daemon is None:
+        return session.config
+    with daemon:
+        return Path(daemon.show_config()["path"])
 
 
 def get_value(context: typer.Context, key: Key, as_json: Json = False) -> None:
@@ -120,20 +135,21 @@ def set_key(
         parsed = value
     with _daemon_of(session) as daemon:
         if daemon is not None:
-            path, diff = _patch(daemon, key, parsed, dry_run=dry_run)
+            path, diff, same = _patch(daemon, key, parsed, dry_run=dry_run)
         else:
-            path, diff = session.config, _write(session.config, key, parsed, value, dry_run=dry_run)
+            path = session.config
+            diff, same = _write(path, key, parsed, value, dry_run=dry_run)
         live = daemon is not None
     waits = any(change["restart_required"] for change in diff)
     if as_json:
         shown = REDACTED if tuple(key.split(".")) in SECRET_PATHS else parsed
         said = {"path": str(path), "key": key, "value": shown, "diff": diff, "dry_run": dry_run}
-        print_json({**said, "restart_required": waits or not live})
+        print_json({**said, "restart_required": not same and (waits or not live)})
         return
     for change in diff:
         before, after = (json.dumps(change[side], ensure_ascii=False) for side in ("before", "after"))
         say(f"{change['path']}: {before} → {after}")
-    if not diff:
+    if same:
         say(f"{path}: {key} has that value already.")
     elif dry_run:
         say("Nothing was changed.")
@@ -145,7 +161,8 @@ def set_key(
 
 def _patch(
     daemon: "ModelGridClient", key: str, value: Any, *, dry_run: bool
-) -> tuple[Path, Sequence[Mapping[str, Any]]]:
+) -> tuple[Path, Sequence[Mapping[str, Any]], bool]:
+    """Return the daemon's file, what changes, and whether nothing does."""
     found = daemon.show_config()
     if value is None and key == NO_REGISTRY[0]:
         value = NO_REGISTRY[1]
@@ -156,21 +173,24 @@ def _patch(
         value = {**dict.fromkeys(present), **value}  # set, not merged: what is not named goes
     patch = set_value({}, key, value)
     done = daemon.patch_config(patch, dry_run=dry_run, if_match=found["etag"])
-    return Path(found["path"]), done["diff"]
+    return Path(found["path"]), done["diff"], not done["diff"]
 
 
-def _write(path: Path, key: str, value: Any, text: str, *, dry_run: bool) -> Sequence[Mapping[str, Any]]:
+def _write(path: Path, key: str, value: Any, text: str, *, dry_run: bool) -> tuple[Sequence[Mapping[str, Any]], bool]:
+    """Return what changes, and whether nothing does: then nothing is written, and no file made."""
     document = _document(path.name, read_text(path))
     secret = tuple(key.split(".")) in SECRET_PATHS
     changed = dump(set_value(document, key, value))
     after = parse_config(changed, source=f"{path} with {key} = {REDACTED if secret else text}")
-    if not dry_run:
-        rewrite(path, changed)
     try:
-        before = parse_config(dump(document), source=str(path))
-    except InvalidConfig:  # this is what mends it
-        before = Config()  # type: ignore[call-arg]
-    return [asdict(change) for change in changes(before, after)]
+        before, mends = parse_config(dump(document), source=str(path)), False
+    except InvalidConfig:
+        before, mends = Config(), True  # type: ignore[call-arg]
+    diff = [asdict(change) for change in changes(before, after)]
+    same = not diff and not mends
+    if not dry_run and not same:
+        rewrite(path, changed)
+    return diff, same
 
 
 def _document(name: str, text: str) -> dict[str, Any]:
@@ -225,7 +245,7 @@ def init(
 
 def validate(context: typer.Context, as_json: Json = False) -> None:
     """Check the file. Exit status 2 when it is refused."""
-    path = session_of(context).config
+    path = _file(session_of(context))
     load_config(path, must_exist=True)
     if as_json:
         print_json({"path": str(path), "valid": True})

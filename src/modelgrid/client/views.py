@@ -204,6 +204,7 @@ class ConfigProblem(TypedDict):
 
 class ConfigView(TypedDict):
     path: str
+    usual_path: bool
     source: str
     etag: str
     config: dict[str, Any]

@@ -13,9 +13,14 @@ TOKEN_FILE = "token"  # noqa: S105  a file name
 
 
 def default_config_path() -> Path:
-    """Return `$MODELGRID_CONFIG`, else the system file for root, else the one in the user's config folder."""
+    """Return `$MODELGRID_CONFIG`, else the usual file."""
     if named := os.environ.get("MODELGRID_CONFIG"):
         return Path(named)
+    return usual_config_path()
+
+
+def usual_config_path() -> Path:
+    """Return the system file for root, else the one in the user's config folder: whatever a shell says."""
     if os.geteuid() == 0:
         return SYSTEM_CONFIG
     return Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config"))) / "modelgrid" / "config.json"
