@@ -1,3 +1,4 @@
+import type { Schemas } from './data/client.ts';
 import { copyText } from './kit/clipboard.ts';
 import type { MenuCopy, MenuItem } from './kit/menu.ts';
 import { toast } from './kit/toast.ts';
@@ -52,6 +53,23 @@ export function curl(spoken: Spoken, origin: string = location.origin): string {
   const body = spoken.body === undefined ? '' : ` -H 'Content-Type: application/json' -d '${jsonWord(spoken.body, used)}'`;
   const there = [...used].map((name) => `: "\${${name}:?}" && `).join('');
   return `${there}curl${method} ${quoted(`${origin}/v1/_ui/${spoken.path}`)} -H "Authorization: Bearer $MODELGRID_TOKEN"${body}`;
+}
+
+/** Whether `config set` would read a text as another value. */
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** `config set` of one key of this daemon's file, which is named where a command would not look for it. */
+export function configSet(file: Pick<Schemas['ConfigView'], 'path' | 'usual_path'> | undefined, key: string, value: unknown): string {
+  const plain = typeof value === 'string' && !isJson(value) ? value : JSON.stringify(value ?? null);
+  const word = value instanceof Variable ? `"\${${value.name}:?}"` : quoted(plain);
+  return `modelgrid config set ${key} ${word}${file && !file.usual_path ? ` --config ${quoted(file.path)}` : ''}`;
 }
 
 async function copy(text: string, what: string): Promise<void> {

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -131,3 +132,40 @@ def test_a_key_is_copied_with_its_bounds(page: Page, fleet: DaemonUnderTest, rec
         assert (method, path) == ("POST", "/apikeys")
         assert abs(asked.pop("expires_at") - began - 30 * DAY_SECONDS) < DAY_SECONDS
         assert asked == wanted
+
+
+def test_a_setting_is_copied_with_its_file_and_without_its_secret(
+    page: Page, fleet: DaemonUnderTest, receiver: Receiver, tmp_path: Path
+) -> None:
+    page.goto("/settings")
+    settled(page)
+    page.get_by_label("sharedSecret").fill("typed-and-not-copied")
+    page.get_by_label("networkName").fill("12")
+    page.get_by_role("button", name="Review and save").click()
+    command, call = spoken(page.locator("mg-settings-diff"), fleet, receiver)
+    assert "typed" not in command + call
+    assert command.count(f"--config {fleet.config_path}") == 2  # not where a command would look for it
+
+    done = receiver.run(call, SHARED_SECRET=ODD)
+    assert receiver.calls, done.stderr
+    method, path, patch, _ = receiver.calls.pop()
+    assert (method, path) == ("PATCH", "/config")
+    assert patch == {"cluster": {"sharedSecret": ODD}, "docker": {"networkName": "12"}}
+
+    there = tmp_path / "config.json"
+    there.write_text("{}")
+    local = command.replace(str(fleet.config_path), str(there))
+    nowhere = {"MODELGRID_URL": "", "MODELGRID_STATE_DIR": str(tmp_path)}
+    assert receiver.run(local, **nowhere).returncode != 0
+    assert "sharedSecret" not in there.read_text()  # nobody had said it
+    done = receiver.run(local, **nowhere, SHARED_SECRET=ODD)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(there.read_text()) == patch
+
+    page.goto("/cluster/nodes")
+    settled(page)
+    page.get_by_role("button", name="Add node").click()
+    dialog = page.locator("mg-add-node")
+    expect(dialog.locator("mg-command pre").first).to_have_text(
+        f"modelgrid config set cluster.role control-plane --config {fleet.config_path}"
+    )

@@ -1,6 +1,7 @@
 import { html, nothing, type PropertyValues } from 'lit';
 import { customElement, state as internal } from 'lit/decorators.js';
 import { state, type NodeView, type Schemas } from '../../appstate.ts';
+import { configSet } from '../../commands.ts';
 import { api, body } from '../../data/client.ts';
 import { asFailure, type Failure } from '../../data/failure.ts';
 import { now } from '../../kit/clock.ts';
@@ -16,8 +17,6 @@ import './mg-elsewhere.ts';
 
 type JoinSnippet = Schemas['JoinSnippet'];
 
-const BECOME = 'modelgrid config set cluster.role control-plane';
-const LISTEN = 'modelgrid config set cluster.host 0.0.0.0';
 const RESTART = 'modelgrid service reload';
 
 /** `14:05` until `at`; nothing when that is over. */
@@ -45,6 +44,8 @@ export class MgAddNode extends MgElement {
   @internal() private busy = false;
   /** The nodes that were there when this opened. */
   #before: ReadonlySet<string> | null = null;
+  /** The file of this daemon, where it takes no others in. */
+  #file: Schemas['ConfigView'] | undefined;
 
   override connectedCallback(): void {
     super.connectedCallback();
@@ -61,9 +62,19 @@ export class MgAddNode extends MgElement {
       this.#before ??= new Set((await body(api.GET('/v1/_ui/nodes'))).items.map((node) => node.name));
       this.made = await body(api.POST('/v1/_ui/nodes/join'));
     } catch (error) {
-      this.failure = asFailure(error);
+      await this.#refuse(asFailure(error));
     }
     this.busy = false;
+  }
+
+  /** What to do instead is said with the file that it is done to. */
+  async #refuse(failure: Failure): Promise<void> {
+    try {
+      if (failure.details['role'] === 'standalone') this.#file = await body(api.GET('/v1/_ui/config'));
+      this.failure = failure;
+    } catch (error) {
+      this.failure = asFailure(error);
+    }
   }
 
   protected override updated(_: PropertyValues): void {
@@ -82,10 +93,10 @@ export class MgAddNode extends MgElement {
   #standalone({ message }: Failure): unknown {
     return html`<p>${message} What runs here goes on as it is, and clients notice nothing.</p>
       <h3>1. Make it a control plane</h3>
-      <mg-command label="the command that makes this node a control plane" text=${BECOME}></mg-command>
+      <mg-command label="the command that makes this node a control plane" text=${configSet(this.#file, 'cluster.role', 'control-plane')}></mg-command>
       <h3>2. Let other machines reach it</h3>
       <p class="muted">Nodes are answered on port 8082 of the address in <code class="mono">cluster.host</code>, over TLS. Without it, that of the API is taken.</p>
-      <mg-command label="the command that lets other machines reach it" text=${LISTEN}></mg-command>
+      <mg-command label="the command that lets other machines reach it" text=${configSet(this.#file, 'cluster.host', '0.0.0.0')}></mg-command>
       <h3>3. Restart the daemon, then open this again</h3>
       <mg-command label="the restart command" text=${RESTART}></mg-command>
       <p class="muted">The same is in <a href="/settings">Settings ▸ Cluster</a>.</p>`;

@@ -1,12 +1,12 @@
 import { css, html, nothing } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
-import { quoted, type Spoken } from '../../commands.ts';
+import { configSet, Variable, type Spoken } from '../../commands.ts';
 import type { Schemas } from '../../data/client.ts';
 import '../../kit/badge.ts';
 import '../../kit/dialog.ts';
 import { MgElement } from '../../kit/element.ts';
 import '../../kit/spoken.ts';
-import { patchOf } from './setting.ts';
+import { isSecret, patchOf, variableOf } from './setting.ts';
 
 /** What would change, before it does. Emits `mg-save` or `mg-close`. */
 @customElement('mg-settings-diff')
@@ -26,17 +26,18 @@ export class MgSettingsDiff extends MgElement {
   ];
 
   @property({ attribute: false }) diff: readonly Schemas['ConfigChange'][] = [];
+  /** What it would be a change of. */
+  @property({ attribute: false }) file: Schemas['ConfigView'] | undefined;
   @property({ type: Boolean }) busy = false;
 
   #text(value: unknown): string {
     return value === null || value === undefined ? 'not set' : typeof value === 'string' ? value : JSON.stringify(value);
   }
 
-  /** Secrets are not among what the daemon says of a change: they stand there as it shows them. */
+  /** A secret is not among what the daemon says of a change: who runs the command has it. */
   get #spoken(): Spoken {
-    const set = (change: Schemas['ConfigChange']): string => `modelgrid config set ${change.path} ${quoted(typeof change.after === 'string' ? change.after : JSON.stringify(change.after ?? null))}`;
-    const patch = patchOf(new Map(this.diff.map((change) => [change.path, change.after ?? null])));
-    return { cli: this.diff.map(set).join(' && \\\n'), method: 'PATCH', path: 'config', body: patch };
+    const values = this.diff.map(({ path, after }): readonly [string, unknown] => [path, isSecret(path) && after ? new Variable(variableOf(path)) : (after ?? null)]);
+    return { cli: values.map(([key, value]) => configSet(this.file, key, value)).join(' && \\\n'), method: 'PATCH', path: 'config', body: patchOf(new Map(values)) };
   }
 
   protected override render(): unknown {

@@ -193,6 +193,6 @@ export class MgSettings extends MgElement {
             <button type="button" class="btn primary" ?disabled=${this.busy} @click=${() => void this.#send(true)}>Review and save</button>
           </div>`
         : nothing}
-      ${this.diff ? html`<mg-settings-diff .diff=${this.diff} .busy=${this.busy} @mg-close=${() => (this.diff = null)} @mg-save=${() => void this.#send(false)}></mg-settings-diff>` : nothing}`;
+      ${this.diff ? html`<mg-settings-diff .diff=${this.diff} .file=${view} .busy=${this.busy} @mg-close=${() => (this.diff = null)} @mg-save=${() => void this.#send(false)}></mg-settings-diff>` : nothing}`;
   }
 }

@@ -26,6 +26,13 @@ export interface Schema {
 
 const SECRETS: readonly string[] = ['cluster.sharedSecret'];
 
+export const isSecret = (key: string): boolean => SECRETS.includes(key);
+
+/** The environment variable that a copied command takes a secret from: `SHARED_SECRET` of `cluster.sharedSecret`. */
+export function variableOf(key: string): string {
+  return (key.split('.').at(-1) ?? key).replaceAll(/[A-Z]/g, '_$&').toUpperCase();
+}
+
 /** Return the field for a dotted key. What is neither a scalar nor a list of words is edited as JSON. */
 export function settingOf(root: Schema, key: string): Setting {
   const follow = (schema: Schema | undefined): Schema => {
@@ -48,7 +55,7 @@ function inWords(text: string): string {
 
 function kindOf(key: string, choices: readonly Schema[]): SettingKind {
   const [only] = choices;
-  if (SECRETS.includes(key)) return 'secret';
+  if (isSecret(key)) return 'secret';
   if (choices.length !== 1 || !only) return 'json';
   if (only.enum ?? only.const) return 'select';
   if (only.type === 'boolean') return 'switch';
