@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 from daemon_under_test import SMALL, DaemonUnderTest, wait_until
 from prometheus_client.parser import text_string_to_metric_families
@@ -80,6 +81,20 @@ def test_the_present_of_one_deployment(daemon: DaemonUnderTest) -> None:
     assert found["kv_cache_blocks"] * found["kv_cache_block_tokens"] > 0
     assert 0 < found["vram_used_bytes"] < found["vram_total_bytes"]
     assert found["engine_problem"] == ""
+
+
+def test_gateways_are_told_how_much_an_engine_caches(daemon: DaemonUnderTest) -> None:
+    """So that they remember as much of prompts as it does, and no more."""
+    (deployment,) = daemon.client.list_deployments()["items"]
+    path = daemon.state_dir / "run" / "routing-0.msgpack"
+
+    def told() -> dict[str, int | None]:
+        table = msgspec.msgpack.decode(path.read_bytes(), type=RoutingTable)
+        return {replica.id: replica.cache_blocks for route in table.models for replica in route.replicas}
+
+    wait_until("the table has a size", lambda: told().get(deployment["id"]), 40, daemon.words)
+    blocks = ask(daemon, f"/deployments/{deployment['id']}/metrics").json()["kv_cache_blocks"]
+    assert told() == {deployment["id"]: blocks}
 
 
 def test_it_is_streamed(daemon: DaemonUnderTest) -> None:
