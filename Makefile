@@ -133,7 +133,7 @@ sim: setup-dev ## Ten minutes of a failing cluster under virtual time, for 1,000
 bench-api: setup-dev ## Measure the console's API with 20 nodes and 200 deployments; ARGS="--parts overview,streams --soak 3600"
 	@$(BIN)/python -m benchmarks.console_api $(ARGS)
 
-bench: setup setup-dev ## Measure the console's API, and the gateway beside its peers; ARGS="--quick", "--part gateway --profile"
+bench: setup setup-dev ## Measure the API, the gateway beside its peers, and large clusters; ARGS="--quick", "--part gateway --profile"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 screenshots: console-check browser ## Write docs/images of every view of the console, ten minutes; ARGS="overview-stats"

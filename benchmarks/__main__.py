@@ -1,11 +1,12 @@
-"""`python -m benchmarks`: run every gateway in turns on one core, then the console's API with a whole fleet, and write
-a table of each. See docs/benchmarks.md."""
+"""`python -m benchmarks`: the console's API with a whole fleet, every gateway in turns on one core, then what deciding,
+heartbeats and placing cost in large clusters; a table of each is written. See docs/benchmarks.md."""
 
 import argparse
 import asyncio
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import console_api, measure, workers
 from benchmarks.load import Wrk
-from benchmarks.machine import OUT, Tree, Unavailable, cores, debian, facts, free_port, say, two_cores
+from benchmarks.machine import OUT, ROOT, Tree, Unavailable, cores, debian, facts, free_port, say, two_cores
 from benchmarks.modelgrid import DOES, NAME, ModelGrid, version
 from benchmarks.modelgrid import secret as modelgrid_key
 from benchmarks.peers import PEERS, Peer, Place, Running
@@ -25,6 +26,13 @@ from benchmarks.upstream import Upstream
 
 KEY = "sk-bench-0123456789abcdefghijklmnop"
 FULL_ROUNDS = 3
+ALONE = {
+    "scale": ("--nodes", "10,1000", "--rounds", "3"),
+    "heartbeats": ("--nodes", "100", "--seconds", "10"),
+    "placement": ("--placements", "20"),
+}
+"""Parts that are programs of their own, `benchmarks.bench_…`, and what they are given when it is to be quick."""
+PARTS = ("console-api", "gateway", *ALONE)
 FULL_SECONDS, QUICK_SECONDS = 5.0, 4.0
 
 
@@ -39,7 +47,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--nice", type=int, default=0, help="priority of everything that is run, as nice(1) (below 0: root; default 0)"
     )
-    parser.add_argument("--part", choices=("gateway", "console-api"), help="one of the two alone")
+    parser.add_argument("--part", choices=PARTS, help="one of them alone")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for the tables, as Markdown and JSON")
     chosen = parser.parse_args(argv)
     if chosen.quick and chosen.peers == ",".join(names):
@@ -171,8 +179,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.nice(chosen.nice)
     chosen.out.mkdir(parents=True, exist_ok=True)
     OUT.mkdir(parents=True, exist_ok=True)
-    missed = 0 if chosen.part == "gateway" else _console_api(chosen)
-    return missed if chosen.part == "console-api" else _gateways(chosen) or missed
+    return max([_part(name, chosen) for name in PARTS if chosen.part in (None, name)])
+
+
+def _part(name: str, chosen: argparse.Namespace) -> int:
+    """Measure one of `PARTS`; return its exit status, which is 0 when it kept its bounds."""
+    if name == "console-api":
+        return _console_api(chosen)
+    if name == "gateway":
+        usable = os.sched_getaffinity(0)
+        try:
+            return _gateways(chosen)
+        finally:
+            os.sched_setaffinity(0, usable)  # it keeps to one core
+    argv = [sys.executable, "-m", f"benchmarks.bench_{name}", *(ALONE[name] if chosen.quick else ())]
+    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    (chosen.out / f"{name}.md").write_text(done.stdout)
+    print(done.stdout, flush=True)
+    return done.returncode
 
 
 def _console_api(chosen: argparse.Namespace) -> int:

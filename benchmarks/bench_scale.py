@@ -1,17 +1,19 @@
-"""What deciding costs as clusters grow: `make bench-scale`.
+"""What deciding costs as clusters grow: `make bench-scale`. Its exit status is 1 when a bound is missed.
 
-Simulated nodes in one process: 8 GPUs each, four deployments a node that serve. No network, no store: the decision
-itself, which runs on the control plane's event loop.
+Simulated nodes in one process: 8 GPUs each, four deployments a node that serve, of 64 targets, or each of one of its
+own. No network, no store: the decision itself, which runs on the control plane's event loop.
 """
 
 import argparse
 import gc
-import resource
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+
+import psutil
 
 from benchmarks.machine import begin_table, print_row, say
 from modelgrid.decide.capacity import Capacity
@@ -29,6 +31,16 @@ from modelgrid.domain.units import GIB
 
 GPUS, PER_NODE = 8, 4
 MODELS = 64
+BEATS_IN = 5
+"""Heartbeats come every so many seconds: in one, that part of the nodes tells something new."""
+LARGE = 1_000
+"""Nodes from which on the bounds hold."""
+MOST_MS = {"nothing to do": 20, "one more": 20, "one more, news of a fifth": 30, "all at once": 1_000}
+MOST_MS_OF_ITS_OWN = {"nothing to do": 40, "one more": 40, "all at once": 1_000}
+"""Where each deployment has a target of its own, every one of which is looked at in each pass."""
+MOST_GROWTH = 1.25
+"""Of the cost per node, from the smallest cluster of a run to a large one. Places are found in sorted lists, so that it
+may grow as a logarithm does: all at once is within measuring of that."""
 NOW = 1_000.0
 
 
@@ -79,14 +91,14 @@ def with_nothing_on_it(number: int) -> Node:
 class World:
     """A cluster of `count` nodes in which everything desired serves."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, models: int = MODELS) -> None:
         self.nodes = [node(number) for number in range(count)]
-        self.entries = {f"org/model-{number}": entry(f"org/model-{number}") for number in range(MODELS)}
+        self.entries = {f"org/model-{number}": entry(f"org/model-{number}") for number in range(models)}
         need = MemoryNeed(gpu_count=1, terms=(MemoryTerm(name="weights", bytes=20 * GIB, formula=""),))
         self.deployments: list[Deployment] = []
         for position in range(count * PER_NODE):
             where, gpu = self.nodes[position // PER_NODE], GpuId(f"nvidia-{position % PER_NODE}")
-            model = ModelId(f"org/model-{position % MODELS}")
+            model = ModelId(f"org/model-{position % models}")
             name = DeploymentId(f"d-{position:05d}")
             decision = Decision(node=where.name, gpus=(gpu,), need=need, summary="placed")
             ref = EngineRef(runtime=RuntimeKind.DOCKER, id=name, deployment=name, attempt=1, url="http://127.0.0.1:1")
@@ -105,12 +117,12 @@ class World:
                 ready_at=4.0,
             )
             self.deployments.append(served)
-        wanted = [deployment.target for deployment in self.deployments]
+        wanted = Counter(deployment.target for deployment in self.deployments)
         self.targets = [
             Target(
                 name=name,
                 model=ModelId(name),
-                replicas=wanted.count(name),
+                replicas=wanted[name],
                 origin=Origin.API,
                 created_at=1.0,
                 updated_at=1.0,
@@ -121,7 +133,21 @@ class World:
 
         self.empty = [with_nothing_on_it(number) for number in range(count)]
         self.kept = Capacity()
+        self.beat = 0
         self.one_more()
+
+    def hear_a_fifth(self) -> None:
+        """Take over what a second's heartbeats say: other readings of the GPUs in use, and else what they said."""
+        self.beat += 1
+        for position in range(self.beat % BEATS_IN, len(self.nodes), BEATS_IN):
+            there = self.nodes[position]
+            drifted = tuple(
+                replace(gpu, vram_free_bytes=gpu.vram_free_bytes - 2**20 * (gpu.vram_used_bytes > 0))
+                for gpu in there.inventory.gpus
+            )
+            taken_at = there.inventory.taken_at + 1
+            inventory = replace(there.inventory, taken_at=taken_at, gpus=drifted)
+            self.nodes[position] = replace(there, inventory=inventory)
 
     def steady(self) -> None:
         """A full pass with nothing to do."""
@@ -133,6 +159,10 @@ class World:
         (effect,) = self._decide([replace(first, replicas=first.replicas + 1), *others], capacity or self.kept)
         assert isinstance(effect, CreateDeployment)
         assert effect.decision.placed
+
+    def one_more_after_a_fifth(self) -> None:
+        """The same after a second's heartbeats (`hear_a_fifth`)."""
+        self.one_more()
 
     def one_more_after_news(self) -> None:
         """The same when every node has told something new since the last pass."""
@@ -148,15 +178,47 @@ class World:
         return reconcile(targets, self.deployments, self.nodes, self.entries, RuntimeKind.DOCKER, NOW, capacity)
 
 
-def milliseconds(work: object, rounds: int) -> float:
-    """Return the median of `rounds`, in CPU time: other work of the machine is not counted."""
+def milliseconds(work: Callable[[], None], rounds: int, before: Callable[[], None] = lambda: None) -> float:
+    """Return the median of `rounds`, in CPU time: other work of the machine is not counted, nor what is done `before`
+    each."""
     taken = []
     for _ in range(rounds):
+        before()
         gc.collect()
         began = time.process_time()
-        work()  # type: ignore[operator]
+        work()
         taken.append((time.process_time() - began) * 1000)
     return statistics.median(taken)
+
+
+def measured(world: World, rounds: int) -> dict[str, float]:
+    """Return what each kind of pass takes, in milliseconds of CPU time."""
+    return {
+        "nothing to do": milliseconds(world.steady, rounds),
+        "one more": milliseconds(world.one_more, rounds),
+        "one more, news of a fifth": milliseconds(world.one_more_after_a_fifth, rounds, world.hear_a_fifth),
+        "one more, news of all": milliseconds(world.one_more_after_news, rounds),
+        "all at once": milliseconds(world.all_at_once, rounds),
+    }
+
+
+def missed(
+    count: int, taken: Mapping[str, float], most: Mapping[str, float], smallest: int, there: Mapping[str, float]
+) -> list[str]:
+    """Return which bounds (`most`, in milliseconds) a cluster of `count` nodes misses; `there` is what the smallest,
+    of `smallest`, took. Smaller clusters than `LARGE` have none."""
+    if count < LARGE:
+        return []
+    found = [
+        f"{name} with {count:,} nodes: {taken[name]:,.1f} ms, at most {bound:,} ms"
+        for name, bound in most.items()
+        if taken[name] > bound
+    ]
+    for name in most:
+        growth = (taken[name] / count) / (there[name] / smallest)
+        if growth > MOST_GROWTH:
+            found.append(f"{name} costs {growth:.2f} times as much per node as with {smallest:,} nodes")
+    return found
 
 
 def main() -> int:
@@ -164,18 +226,25 @@ def main() -> int:
     parser.add_argument("--nodes", default="10,100,1000")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
-    heads = ("nodes", "deployments", "nothing to do, ms", "one more, ms", "one more after news, ms", "all at once, ms")
-    begin_table(*heads, "RSS, MB")
-    for count in map(int, chosen.nodes.split(",")):
-        say(f"{count} nodes")
-        world = World(count)
-        cells = [f"{count:,}", f"{len(world.deployments):,}"]
-        for work in (world.steady, world.one_more, world.one_more_after_news, world.all_at_once):
-            taken = milliseconds(work, chosen.rounds)
-            cells.append(f"{taken:,.1f} ({taken * 1000 / count:,.0f} µs a node)")
-        rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print_row([*cells, f"{rss:.0f}"])
-    return 0
+    counts = sorted(map(int, chosen.nodes.split(",")))
+    wrong: list[str] = []
+    for models, most in ((MODELS, MOST_MS), (None, MOST_MS_OF_ITS_OWN)):
+        first: dict[str, float] = {}
+        for count in counts:
+            say(f"{count} nodes, {models or 'as many as deployments'} targets")
+            world = World(count, models or count * PER_NODE)
+            taken = measured(world, chosen.rounds)
+            if not first:
+                first = taken
+                if models:
+                    begin_table("nodes", "deployments", "targets", *(f"{name}, ms" for name in taken), "RSS, MB")
+            times = (f"{value:,.1f} ({value * 1000 / count:,.0f} µs a node)" for value in taken.values())
+            rss = psutil.Process().memory_info().rss / 2**20
+            print_row([f"{count:,}", f"{len(world.deployments):,}", f"{len(world.targets):,}", *times, f"{rss:.0f}"])
+            wrong += missed(count, taken, most, counts[0], first)
+    for item in wrong:
+        print(f"\nMissed: {item}.")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

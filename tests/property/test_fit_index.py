@@ -1,6 +1,7 @@
 """`fit` looks for places in an index of what is free. It decides what looking at every GPU would, to the last word."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 from hypothesis import given
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 from placement_strategies import ENTRIES, constraints, nodes, specs
 from reference_fit import reference_fit
 
-from modelgrid.decide.capacity import Capacity
+from modelgrid.decide.capacity import Capacity, Site, View
 from modelgrid.decide.fit import FitRequest, fit_into
 from modelgrid.decide.fit_rules import Needs
-from modelgrid.decide.promises import Promise, Promises, places
+from modelgrid.decide.promises import Device, Promise, Promises, places
 from modelgrid.domain.ids import ModelId, NodeName
 from modelgrid.domain.node import Node, NodeLiveness, NodeStatus
 from modelgrid.domain.target import RuntimeKind
@@ -93,3 +94,49 @@ def test_the_index_decides_as_looking_at_everything_would(situation):
         for device, promise in places(holder, expected.need, there.name, expected.gpus, there.inventory.gpus):
             merged[device] = (*merged.get(device, ()), promise)
         held = Promises(by_device=merged)
+
+
+@st.composite
+def changed(draw: st.DrawFn) -> tuple[FitRequest, tuple[Site, ...], tuple[Site, ...]]:
+    """What a cluster was, and what it is after news of some of its nodes: most say what they said."""
+    before = draw(clusters())
+    likely = st.integers(0, 3)
+    after = tuple(
+        replace(draw(st.sampled_from(before)), name=node.name) if draw(likely) == 0 else node for node in before
+    )
+    held, now = draw(promised(before)), draw(promised(after))
+    same = Promises(by_device={at: given for at, given in held.by_device.items() if at in {*_devices(after)}})
+    return (
+        draw(requests(before)),
+        tuple(Site(node, held) for node in before),
+        tuple(Site(node, now if draw(likely) == 0 else same) for node in after),
+    )
+
+
+def _devices(cluster: tuple[Node, ...]) -> Iterator[Device]:
+    for node in cluster:
+        yield from ((node.name, gpu.id if gpu else None) for gpu in (None, *node.inventory.gpus))
+
+
+def _said(view: View) -> tuple[object, ...]:
+    shelves = {key: (shelf.empty, shelf.shared, shelf.whole) for key, shelf in view.shelves.items() if shelf}
+    derived = (view.names, view.closed_by_code, view.bare, view.most_gpus, view.by_room)
+    return (
+        {name: (node, rule.code) for name, (node, rule) in view.closed.items()},
+        view.sites,
+        view.hosts,
+        shelves,
+        derived,
+    )
+
+
+@given(changed())
+def test_an_index_that_was_mended_says_what_one_made_anew_does(
+    change: tuple[FitRequest, tuple[Site, ...], tuple[Site, ...]],
+) -> None:
+    request, before, after = change
+    mended = View(request, before)
+    _said(mended)  # what is derived once must not be kept
+    for was, now in zip(before, after, strict=True):
+        mended.replace(was, now)
+    assert _said(mended) == _said(View(request, after))

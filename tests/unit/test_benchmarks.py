@@ -1,5 +1,6 @@
 """The arithmetic of `make bench`; what it runs is seen when it runs."""
 
+from benchmarks.bench_scale import MOST_MS, missed
 from benchmarks.profile import summary
 from benchmarks.table import BASE, Row, document, markdown
 from benchmarks.verdicts import Figure
@@ -54,3 +55,13 @@ def test_two_workers_are_compared_within_a_turn() -> None:
     turns = [Turn(100.0, 190.0, 10.0, 11.0), Turn(10.0, 18.0, 20.0, 20.0)]
     assert "×1.85 the requests of one, at ×1.05 the CPU time" in text(turns, (0, 2))
     assert "two free cores would give up to ×1.90" in text(turns, (0, 0))
+
+
+def test_deciding_is_held_to_its_times_and_to_growing_no_faster_than_its_cluster() -> None:
+    small = dict.fromkeys(MOST_MS, 0.2)
+    assert missed(1_000, dict.fromkeys(MOST_MS, 20.0), MOST_MS, 10, small) == []
+    slow = missed(1_000, dict.fromkeys(MOST_MS, 20.0) | {"one more": 20.1}, MOST_MS, 10, small)
+    assert slow == ["one more with 1,000 nodes: 20.1 ms, at most 20 ms"]
+    (steep,) = missed(1_000, dict.fromkeys(MOST_MS, 20.0) | {"all at once": 26.0}, MOST_MS, 10, small)
+    assert steep == "all at once costs 1.30 times as much per node as with 10 nodes"
+    assert missed(100, dict.fromkeys(MOST_MS, 9_999.0), MOST_MS, 10, small) == [], "they are those of large clusters"

@@ -76,8 +76,11 @@ def available_bytes(node: Node, gpu: Gpu | None, held: Iterable[Promise]) -> int
     """Return what `held` leaves to give away on a GPU of `node`, or of its host memory. Never negative."""
     total = gpu.vram_total_bytes if gpu else node.memory_total_bytes
     free = gpu.vram_free_bytes if gpu else node.memory_available_bytes
-    unmeasured = sum(promise.bytes for promise in held if not promise.measured)
-    booked = sum(promise.bytes for promise in held)
+    unmeasured = booked = 0
+    for promise in held:
+        booked += promise.bytes
+        if not promise.measured:
+            unmeasured += promise.bytes
     return max(0, min(free - unmeasured, total - booked))
 
 
@@ -119,7 +122,7 @@ def is_measured(deployment: Deployment, node: Node) -> bool:
         return False
     if deployment.started_at is not None and deployment.started_at > ready_at:
         return False
-    if any(failure.exit.at >= ready_at for failure in deployment.failures):
+    if deployment.failures and any(failure.exit.at >= ready_at for failure in deployment.failures):
         return False
     return read_at(deployment, node) > ready_at
 

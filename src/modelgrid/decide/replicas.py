@@ -67,6 +67,10 @@ def plan_replicas(
 ) -> Plan:
     """Decide about `own`, the instances of `target`, oldest first. `nodes` are all nodes of the cluster."""
     runtime = wanted_runtime(target, default_runtime)
+    if len(own) == target.replicas and all(
+        d.intent is Intent.RUN and serves(d) and _standing(d, target, runtime, nodes) is Standing.FRESH for d in own
+    ):
+        return _as_desired(target, runtime, own)
     by_standing: dict[Standing, list[Deployment]] = {standing: [] for standing in Standing}
     leaving = []
     for deployment in own:
@@ -111,6 +115,22 @@ def plan_replicas(
     elif old and plan.settled and len(fresh) + len(old) == target.replicas:
         plan.create = SURGE  # one replacement at a time, begun when the one before has settled
     return plan
+
+
+def _as_desired(target: Target, runtime: RuntimeKind, own: Sequence[Deployment]) -> Plan:
+    """Return the plan of a target of which nothing is missing and nothing too many, as most are: what the rules above
+    come to then, without a look at each."""
+    return Plan(
+        target=target,
+        runtime=runtime,
+        fresh=list(own),
+        old=[],
+        absent=[],
+        lingering=0,
+        settled=True,
+        create=0,
+        dismissals=[],
+    )
 
 
 def wanted_runtime(target: Target, default_runtime: RuntimeKind) -> RuntimeKind:
