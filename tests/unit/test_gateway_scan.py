@@ -3,12 +3,15 @@
 import json
 from contextlib import suppress
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelgrid.gateway.scan import BadBody, model_of
-from modelgrid.gateway.usage import usage_of
+from modelgrid.gateway.shapes import Fields
+from modelgrid.gateway.splice import ask_for_usage
+from modelgrid.gateway.usage import is_usage_event, usage_of
 
 JSON = b"application/json"
 FORM = b"multipart/form-data; boundary=xx"
@@ -117,3 +120,22 @@ def test_generated_text_never_passes_for_usage(text: str, into: int, out: int) -
 @given(st.binary(max_size=300))
 def test_no_tail_raises(tail: bytes) -> None:
     assert len(usage_of(tail + b'"usage":{' + tail)) == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"usage":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'data: {"usage":1,"choices":' + b"[" * 100_000,
+        b'data: {"usage":1,"choices":["\xff"]}',
+        b'data: {"usage":1,"\xff":2,"choices":{}}',
+    ],
+)
+def test_what_an_engine_sends_for_an_event_raises_nothing(event: bytes) -> None:
+    assert is_usage_event(event) is False
+
+
+def test_deep_options_of_a_stream_are_left_alone() -> None:
+    deep = b'{"include_usage":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    fields = Fields(stream=msgspec.Raw(b"true"), stream_options=msgspec.Raw(deep))
+    assert ask_for_usage(b"{}", fields) is None

@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from modelgrid.gateway.shapes import UNREADABLE
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -132,7 +134,7 @@ def _response_failed(refusal: Refusal, first_event: bytes) -> dict[str, Any]:
         if line.startswith(b"data:"):
             try:
                 response |= msgspec.json.decode(line[5:], type=_FirstEvent).response
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            except UNREADABLE:
                 break  # not the object it should be: the event below stands without it
             break
     response |= {"status": "failed", "error": {"code": "server_error", "message": refusal.message}}

@@ -53,6 +53,9 @@ class Chunk(msgspec.Struct):
     usage: msgspec.Raw = NOTHING
 
 
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What these raise: msgspec lets the last two through."""
+
 decode_fields = msgspec.json.Decoder(Fields).decode
 decode_options = msgspec.json.Decoder(Options).decode
 decode_usage = msgspec.json.Decoder(Usage).decode

@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from modelgrid.gateway.shapes import Fields, decode_options
+from modelgrid.gateway.shapes import UNREADABLE, Fields, decode_options
 
 _STRING_OR_MARK = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:,]', re.DOTALL)
 _SPACE = b" \t\r\n"
@@ -24,7 +24,7 @@ def ask_for_usage(body: bytes, fields: Fields) -> bytes | None:
         return with_field(body, "stream_options", _ASK)
     try:
         told = decode_options(options)
-    except msgspec.MsgspecError:  # not an object: the engine says so
+    except UNREADABLE:  # not an object: the engine says so
         return None
     if bytes(told.include_usage) not in _NOT_SET:
         return None

@@ -3,9 +3,7 @@
 import re
 from typing import Final
 
-import msgspec
-
-from modelgrid.gateway.shapes import Usage, decode_chunk, decode_usage
+from modelgrid.gateway.shapes import UNREADABLE, Usage, decode_chunk, decode_usage
 
 USAGE_TAIL_BYTES: Final = 4096
 """How much of the end of an answer is kept to find `usage` in; the object itself is below 1 KB."""
@@ -39,13 +37,13 @@ def _usage_at(tail: bytes, at: int) -> Usage | None:
         return None
     try:
         return decode_usage(tail[start:stop])  # nearly always flat
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         found = _OBJECT.match(tail, at)
     if found is None:
         return None
     try:
         return decode_usage(found[1])
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -55,6 +53,6 @@ def is_usage_event(event: bytes) -> bool:
         return False
     try:
         chunk = decode_chunk(event[5:])
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return chunk.choices == [] and bytes(chunk.usage) not in {b"", b"null"}
