@@ -219,3 +219,31 @@ async def test_a_draining_replica_finishes_what_it_has(tmp_path: Path) -> None:
         finished = await asyncio.gather(*streams)
         assert all(answer.complete and b"[DONE]" in answer.body for answer in finished)
         await grid.idle()
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["draining", "gone from the table"])
+async def test_a_replica_that_is_stopped_has_not_failed(tmp_path: Path, listed: bool) -> None:
+    """Its time to drain was over, and requests were not."""
+    holding = Holding()
+    async with (
+        Upstream(holding.script) as old,
+        Upstream(answers) as new,
+        gateway(tmp_path, old.replica("old")) as grid,
+        grid.client() as client,
+    ):
+        await client.send(request("POST", CHAT, STREAM))
+        await client.head()
+        plain = asyncio.create_task(grid.chat())
+        await until(lambda: holding.active == 2, "both at the replica")
+        leaving = [old.replica("old", state=ReplicaState.DRAINING)] if listed else []
+        await grid.serve(*leaving, new.replica("new"))
+        await old.stop()
+        answer, rest = await plain, await client.closed()
+        assert (answer.status, answer.code, answer.header("retry-after")) == (503, "replica_stopped", "1")
+        assert "Replica 'old' was taken out of service" in answer.json()["error"]["message"]
+        assert b'"code":"replica_stopped"' in rest
+        assert rest.endswith(b"\n\n\r\n0\r\n\r\n")
+        await grid.idle()
+        figures = await grid.metrics()
+        assert figures['modelgrid_shed_total{model="m",reason="replica_stopped"}'] == 2
+        assert [name for name in figures if "upstream_failures" in name] == []

@@ -84,7 +84,7 @@ class Counters:
         self.refused: Counter[str] = Counter()
         """By error code: requests the gateway answered itself."""
         self.shed: Counter[tuple[str, str]] = Counter()
-        """By model and reason: requests that were refused for now."""
+        """By model and reason: requests that were refused, or cut short, for now."""
         self.queue_waits: defaultdict[str, Histogram] = defaultdict(Histogram)
         """By model: seconds in line."""
         self.overheads: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(OVERHEAD_BUCKETS_SECONDS))

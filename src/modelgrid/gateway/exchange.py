@@ -267,7 +267,7 @@ class Exchange:
         replica, self._upstream = self.replica, None
         assert replica is not None  # noqa: S101 (a connection belongs to a replica)
         log.warning("replica %s %s; request %s", replica.id, reason, self._id.decode())
-        self._fail(replica.broke(kind, reason, status))
+        self._fail(replica.broke(kind, reason, status, self._model.route.id))
 
     # Inside
 

@@ -21,6 +21,7 @@ from modelgrid.gateway.no_replica import line_full
 from modelgrid.gateway.peers import REFUSAL
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.reader import RequestReader
+from modelgrid.gateway.replica import STOPPED
 from modelgrid.gateway.tls import tls_of_server
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class PeerConnection(ClientConnection):
         return request.check_head_of_peer(self._core.peer_ring, self._core.settings)
 
     def refuse(self, request: "Request", refusal: Refusal, request_id: bytes) -> None:
-        if refusal is RESTARTING:  # an engine may have had it: not a 503, which would be asked of another one
+        if (
+            refusal is RESTARTING or refusal.code == STOPPED
+        ):  # an engine may have had it: not a 503, which would be asked of another one
             refusal = replace(refusal, status=502)
         request.extra_headers += b"%b: %b\r\n" % (REFUSAL, refusal.code.encode())
         super().refuse(request, refusal, request_id)

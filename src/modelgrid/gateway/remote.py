@@ -58,7 +58,7 @@ class RemoteReplica(ReplicaEntry):
 
     def answered(self, status: int, *, probe: bool) -> None:
         """A 503 says that engine or gateway are busy; the gateway at its node knows which, and acts on it."""
-        if status != 503:
+        if status != 503 and not self.leaving:
             super().answered(status, probe=probe)
 
 

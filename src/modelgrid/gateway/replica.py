@@ -1,7 +1,7 @@
 """One replica as this gateway sees it: its connections, what it has to do, what it has read, how it has behaved."""
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelgrid.decide.breaker import CLOSED, after_failure, after_success
 from modelgrid.domain.routing import Replica, ReplicaState
@@ -13,6 +13,10 @@ from modelgrid.gateway.upstream import Pool
 
 if TYPE_CHECKING:
     from modelgrid.gateway.core import Core
+
+STOPPED: Final = "replica_stopped"
+"""Code and reason where a replica that was asked to end did so before a request was over."""
+_CUT: Final = frozenset(("accepted", "mid_stream"))
 
 
 class ReplicaEntry:
@@ -31,6 +35,7 @@ class ReplicaEntry:
         "last_failure",
         "last_failure_at",
         "last_success_at",
+        "leaving",
         "load",
         "outstanding",
         "place",
@@ -52,6 +57,8 @@ class ReplicaEntry:
         self.places = replica.places or inf
         """Requests it can work on at once, from all gateways."""
         self.ready = replica.state is ReplicaState.READY
+        self.leaving = not self.ready
+        """It drains, or is no longer in the table: that it ends is no failure."""
         self.outstanding = 0
         """Requests that this process gave to it and that are not yet over."""
         self.load = 0
@@ -75,7 +82,7 @@ class ReplicaEntry:
             self.breaker = CLOSED
             self.aside_until = 0.0
             self.prefixes.clear()
-        self.ready = ready
+        self.ready, self.leaving = ready, not ready
         self.places = replica.places or inf
         self.prefixes.capacity = capacity_of(replica.cache_blocks)
 
@@ -145,8 +152,12 @@ class ReplicaEntry:
             self.breaker = breaker = after_success(breaker, core.loop.time(), seconds=seconds, probe=probe)
             self.aside_until = breaker.aside_until
 
-    def broke(self, kind: str, reason: str, status: int) -> Refusal:
+    def broke(self, kind: str, reason: str, status: int, model: str) -> Refusal:
         """Its answer to a request will not be whole. Return what the client is told, with this `status`."""
+        if self.leaving and kind in _CUT:
+            self._core.counters.shed[model, STOPPED] += 1
+            said = f"Replica '{self.id}' was taken out of service and has ended before its answer was whole. Try again."
+            return Refusal(status=503, code=STOPPED, message=said, retry_after=1)
         self.failed(reason)
         self._core.counters.upstream_failures[self.id, kind] += 1
         return Refusal(status=status, code="replica_failed", message=f"Replica '{self.id}' {reason}.")

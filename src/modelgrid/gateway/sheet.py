@@ -67,7 +67,7 @@ FAMILIES: Mapping[str, Family] = {
     "modelgrid_peer_requests_in_flight": Family(_G, "Requests of other nodes' gateways being served."),
     "modelgrid_peer_connections": Family(_G, "Open connections of other nodes' gateways."),
     "modelgrid_refused_total": Family(_C, "Requests the gateway answered with an error of its own."),
-    "modelgrid_shed_total": Family(_C, "Requests for a model that were refused for now, by reason."),
+    "modelgrid_shed_total": Family(_C, "Requests for a model that were refused or cut short for now, by reason."),
     "modelgrid_routing_generation": Family(_G, "Generation of the routing table in use."),
     "modelgrid_gateway_cpu_seconds_total": Family(_C, "Processor time of the gateway process."),
     "modelgrid_gateway_resident_bytes": Family(_G, "Resident memory of the gateway process."),
