@@ -6,6 +6,17 @@ from playwright.sync_api import Browser, expect
 
 CHOSEN = "Qwen/Qwen3-4B-Instruct-2507"
 
+WALK = """row => {
+  const seen = (window.walked = []);
+  const look = () => {
+    const state = row.querySelector('mg-status').getAttribute('state');
+    if (state !== seen.at(-1)) seen.push(state);
+  };
+  look();
+  new MutationObserver(look).observe(row, { subtree: true, childList: true, attributes: true });
+}"""
+"""Writes down every state that this row shows."""
+
 
 def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUnderTest) -> None:
     page, seen = watched_page(chromium, fleet.console_url)
@@ -21,10 +32,20 @@ def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUn
     expect(preview.get_by_text("placed on here nvidia-")).to_be_visible()
     page.locator("mg-deploy-dialog").get_by_label("Context").fill("32768")
     expect(preview.get_by_text("32768 tokens")).to_be_visible()  # asked anew
+    fleet.client.act_on_node("here", "cordon")  # so that it waits until somebody looks at its row
     page.locator("mg-deploy-dialog").get_by_role("button", name="Deploy", exact=True).click()
     page.get_by_role("link", name="Follow it").click()
-    row = page.get_by_role("row").filter(has_text=CHOSEN)
+    (made,) = fleet.deployments(CHOSEN)
+    drawer = page.locator("mg-drawer")
+    expect(drawer.get_by_role("heading", name=made["id"])).to_be_visible()
+    expect(drawer.get_by_text("Pending", exact=True)).to_be_visible()
+    row = page.locator("mg-deployments-active tbody tr").filter(has_text=made["id"])
+    row.evaluate(WALK)
+    fleet.client.act_on_node("here", "activate")
     expect(row.get_by_text("Running", exact=True)).to_be_visible()  # walked there by the stream
+    expect(drawer.get_by_text("Running", exact=True)).to_be_visible()
+    walked = page.evaluate("window.walked")
+    assert [state for state in walked if state != "pulling"] == ["pending", "starting", "running"], walked
     page.goto("/models/deployed")
     expect(page.get_by_role("row").filter(has_text=CHOSEN).get_by_text("1 of 1")).to_be_visible()
 
