@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from modelgrid.assembly import Assembly
-from modelgrid.composition import catalog_sources, engine_runtimes, launch_settings
+from modelgrid.composition import catalog_sources, engine_runtimes, launch_settings, make_model_cache
 from modelgrid.config.model import Config
 from modelgrid.daemon_log import set_log_level
 from modelgrid.domain.errors import Conflict, InvalidConfig
@@ -59,6 +59,8 @@ class Live:
             await self.check_change(config)
         except InvalidConfig as error:
             raise Conflict(error.message, fix=error.fix) from None
+        if why_no_cache := await asyncio.to_thread(make_model_cache, config, self._assembly.base.arguments.state_dir):
+            raise Conflict(f"{why_no_cache}.", fix="Name a folder that the daemon's user can make, or has.")
         running = self._assembly.base.config
         present = _addresses(running)
         held = {port for _, port in present.values()}

@@ -21,6 +21,7 @@ from modelgrid.composition import (
     engine_runtimes,
     gpu_sources,
     launch_settings,
+    make_model_cache,
     model_cache_dir,
     mount_roots,
     real_gpu_readers,
@@ -107,6 +108,8 @@ class Foundation:
     usable: Mapping[RuntimeKind, Runtime]
     """Those that deployments do use here."""
     gpus: GpuInventoryService
+    problems: Sequence[str]
+    """What the configuration asks for and the start could not have."""
 
 
 async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitStack) -> Foundation:
@@ -129,6 +132,7 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
     gpus = GpuInventoryService(gpu_sources(config, arguments.state_dir, platform), clock, owner_of=_owners(registry).of)
     stack.push_async_callback(gpus.close)
     usable = {RuntimeKind.EXTERNAL, platform.runtime, *in_use}
+    no_cache = await asyncio.to_thread(make_model_cache, config, arguments.state_dir)
     return Foundation(
         arguments=arguments,
         config=config,
@@ -142,6 +146,7 @@ async def lay_foundation(arguments: Arguments, config: Config, stack: AsyncExitS
         runtimes=runtimes,
         usable={kind: runtime for kind, runtime in runtimes.items() if kind in usable},
         gpus=gpus,
+        problems=(f"{no_cache}.",) if no_cache else (),
     )
 
 

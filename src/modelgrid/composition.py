@@ -33,10 +33,22 @@ faults. Nobody but who starts the daemon can set it."""
 
 
 def model_cache_dir(config: Config, state_dir: Path) -> Path:
-    """Return the folder that keeps weights, made when it is missing."""
-    folder = Path(config.docker.model_cache_dir) if config.docker.model_cache_dir else state_dir / "models"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Return the folder that keeps weights; `make_model_cache` makes it."""
+    return Path(config.docker.model_cache_dir) if config.docker.model_cache_dir else state_dir / "models"
+
+
+def make_model_cache(config: Config, state_dir: Path) -> str:
+    """Make the folder that keeps weights where it is missing. Return why it cannot be had, empty when it can.
+
+    Blocks on the disk."""
+    folder = model_cache_dir(config, state_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        return f"docker.modelCacheDir cannot be used: {folder} is no folder"
+    except OSError as error:
+        return f"docker.modelCacheDir cannot be used: {folder} cannot be made: {error.strerror}"
+    return ""
 
 
 def mount_roots(config: Config, state_dir: Path) -> list[Path]:

@@ -120,7 +120,7 @@ async def run(arguments: Arguments, config: Config, tap: Tap) -> None:
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_cancel, tasks)
         restart = RestartService(settings, base.store, base.clock, supervisor=supervisor, check=live.check_restart)
-        unheard = _unheard(config, on_disk, arguments.listening)
+        unheard = (*base.problems, *_unheard(config, on_disk, arguments.listening))
         services = _services(assembly, settings, restart, lambda: (*unheard, *_problems(base.platform, live, settings)))
         if isinstance(assembly.standing, NotJoined):
             assembly.standing.joined = lambda: _again(restart)

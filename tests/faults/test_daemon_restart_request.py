@@ -138,8 +138,12 @@ def refuses(port: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "what", ["a taken port", "a runtime that is not here", "a certificate that is gone", "no JSON"]
-)
+    "what",
+    [
+        "a taken port", "a runtime that is not here", "a certificate that is gone", "no JSON",
+        "a folder that nobody can make", "a folder that is a file", "a path that is none",
+    ],
+)  # fmt: skip
 def test_what_would_not_come_up_again_is_refused(daemon: DaemonUnderTest, tmp_path: Path, what: str) -> None:
     good = daemon.config_path.read_text()
     document = json.loads(good)
@@ -150,6 +154,9 @@ def test_what_would_not_come_up_again_is_refused(daemon: DaemonUnderTest, tmp_pa
             "a runtime that is not here": {"docker": {"runtime": "podman", "socketPath": str(tmp_path / "none.sock")}},
             "a certificate that is gone": {"api": {**document["api"], "tls": {"certFile": "/no", "keyFile": "/no"}}},
             "no JSON": {},
+            "a folder that nobody can make": {"docker": {**document["docker"], "modelCacheDir": "/proc/nope/models"}},
+            "a folder that is a file": {"docker": {**document["docker"], "modelCacheDir": "/etc/passwd"}},
+            "a path that is none": {"docker": {**document["docker"], "modelCacheDir": "\0"}},
         }[what]
         daemon.config_path.write_text(json.dumps({**document, **changed}) if changed else "{")
         try:
@@ -159,6 +166,20 @@ def test_what_would_not_come_up_again_is_refused(daemon: DaemonUnderTest, tmp_pa
             daemon.config_path.write_text(good)
     assert (daemon.control_pid, daemon.gateway_pids) == (control, gateways)
     assert daemon.control_answers()
+
+
+@pytest.mark.parametrize("folder", ["/proc/nope/models", "/etc/passwd"])
+def test_a_start_without_a_folder_for_weights_says_so(daemon: DaemonUnderTest, folder: str) -> None:
+    good, control = daemon.config_path.read_text(), daemon.control_pid
+    document = json.loads(good)
+    daemon.config_path.write_text(json.dumps({**document, "docker": {**document["docker"], "modelCacheDir": folder}}))
+    os.kill(daemon.supervisor_pid, signal.SIGHUP)  # as an operator may, without asking
+    daemon.wait_new_control(control)
+    for said in (daemon.client.overview()["reasons"], daemon.client.doctor()["items"]):
+        assert f"docker.modelCacheDir cannot be used: {folder}" in json.dumps(said)
+    daemon.config_path.write_text(good)
+    restart(daemon, 1)
+    assert "modelCacheDir" not in json.dumps(daemon.client.overview()["reasons"])
 
 
 def test_a_reload_with_a_refused_file_replaces_nothing(daemon: DaemonUnderTest) -> None:

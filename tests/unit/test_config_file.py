@@ -50,6 +50,39 @@ def test_a_refusal_names_path_value_and_what_was_expected(text: str, path: str, 
 
 
 @pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("docker", "modelCacheDir", "/srv\0/models"),
+        ("docker", "modelCacheDir", "/srv\x1b[2J"),
+        ("docker", "allowedMounts", ["/srv", "/srv\0"]),
+        ("docker", "socketPath", "\0"),
+        ("docker", "vllmPath", "vllm\n"),
+        ("docker", "imageCommands", {"a": ["vllm\0"]}),
+        ("api", "uiHosts", ["proxy\0"]),
+        ("api", "host", "a\x7f"),
+        ("cluster", "seeds", ["\0"]),
+        ("gpus", "assignments", {"nvidia-0\0": "m"}),
+        ("models", "autoLoad", ["m\0"]),
+    ],
+)
+def test_a_text_has_no_control_characters(section: str, key: str, value: object) -> None:
+    (problem,) = refusals(json.dumps({section: {key: value}}))
+    assert (problem["path"], problem["expected"]) == (
+        f"{section}.{key}",
+        "a text without control characters is expected",
+    )
+
+
+def test_what_programs_are_given_may_have_lines_and_no_end() -> None:
+    container = {"name": "a", "model": "m", "args": ["--chat-template", "{{ a }}\n{{ b }}"], "env": {"A": "b\nc"}}
+    config = parse_config(json.dumps({"containers": [container]}), source="config.json")
+    assert config.containers[0].env == {"A": "b\nc"}
+    for key, value in (("args", ["a\0"]), ("env", {"A": "b\0"}), ("image", "a\nb")):
+        (problem,) = refusals(json.dumps({"containers": [{**container, key: value}]}))
+        assert problem["path"] == f"containers.0.{key}"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '{"cluster": {"sharedSecret": "hunter2"}}',

@@ -1,9 +1,10 @@
 """The typed model of `config.json`. camelCase in the file, snake_case here; unknown keys are refused."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from modelgrid.config.images import check_engine_image
@@ -31,8 +32,35 @@ DEFAULT_IMAGES: Mapping[str, str] = {
 """Images that the vLLM project and the vendors publish; the CPU one is named in vLLM's installation guide."""
 
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f]")
+_OF_SEVERAL_LINES = frozenset({"args", "env", "image_commands"})
+"""Keys whose texts are handed to programs, for which lines are as good as other text. NUL ends a text there, too."""
+
+
 class Section(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _is_text(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what no path, name or address may have: the system calls that get it fail, or read a part of it."""
+        for text in _texts_in(value):
+            if "\0" in text or (info.field_name not in _OF_SEVERAL_LINES and _CONTROLS.search(text)):
+                raise ValueError("a text without control characters is expected")
+        return value
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """Yield the texts of a key; those of sections below it are looked at there."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _texts_in(inner)
+    elif isinstance(value, tuple):
+        for inner in value:
+            yield from _texts_in(inner)
 
 
 class TlsConfig(Section):

@@ -170,6 +170,8 @@ def _disk(name: str, folder: Path, enough: int) -> Check:
     place = folder
     while not place.exists():
         place = place.parent
+    if not place.is_dir():
+        return Check(name=name, result=Result.FAILED, message=f"{place} is no folder", fix="Name another place.")
     free = shutil.disk_usage(place).free
     if not os.access(place, os.W_OK):
         return Check(
