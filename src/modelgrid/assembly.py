@@ -365,6 +365,7 @@ class Assembly:
         stack.push_async_callback(self.probe.close)
         stack.callback(self.passwords.close)
         self.registry.on_change(lambda _: self.reconciler.wake())
+        self.registry.on_change(lambda _: self.node_status.look())
         self.base.gpus.subscribe(lambda _: self.reconciler.wake())
         if self.standing.agent is not None:
             self.base.gpus.subscribe(self.standing.agent.take_inventory)
@@ -379,7 +380,8 @@ class Assembly:
 
     def loops(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what has to run for as long as the process does."""
-        decides = (self.reconciler.run(),) if self.standing.decides else ()
+        placed_on = self.registry.placed_on
+        decides = (self.reconciler.run(), self.node_status.tell_drains(placed_on)) if self.standing.decides else ()
         return (
             *decides,
             *self.standing.loops(),

@@ -158,6 +158,13 @@ def test_a_drained_node_is_emptied_replacement_first(cluster: ClusterUnderTest) 
         "the node is empty", lambda: [d["id"] for d in control.deployments()] == [after["id"]], said=cluster.words
     )
     assert not cluster.workers["worker-a"].engine_pids()
+
+    def told() -> list[str]:
+        events = call(control, "GET", f"/timeline?subject=node&subject_id={before['node']}&newest_first=false")["items"]
+        kinds = [event["kind"] for event in events]
+        return kinds[kinds.index("draining") :] if kinds[-1] == "drained" else []
+
+    assert wait_until("its drain was told of", told, said=cluster.words) == ["draining", "drained"]
     call(control, "POST", f"/nodes/{before['node']}/activate")
     call(control, "DELETE", f"/targets/{SMALL}")
     wait_until("it is gone", lambda: not control.deployments(), said=cluster.words)

@@ -109,10 +109,6 @@ def node_view(services: Services, node: Node) -> NodeView:
     )
 
 
-def _placed_on(services: Services, node: str) -> int:
-    return sum(item.placement is not None and item.placement.node == node for item in services.registry.all())
-
-
 def find_node(services: Services, name: str) -> Node:
     for node in services.nodes():
         if node.name == name:
@@ -147,7 +143,7 @@ async def act_on_node(
     find_node(services, name)
     status = {"cordon": NodeStatus.CORDONED, "drain": NodeStatus.DRAINING, "activate": NodeStatus.ACTIVE}[action]
     expected = condition.etags if condition else None
-    await services.node_status.set(name, status, by=caller, placed=_placed_on(services, name), expected=expected)
+    await services.node_status.set(name, status, by=caller, placed=services.registry.placed_on(name), expected=expected)
     set_etag(response, status.value)
     return node_view(services, find_node(services, name))
 

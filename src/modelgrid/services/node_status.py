@@ -1,9 +1,12 @@
 """What operators want of nodes: active, cordoned, draining."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from modelgrid.domain.errors import PreconditionFailed
+import structlog
+
+from modelgrid.decide.drain import drain_news
+from modelgrid.domain.errors import ModelGridError, PreconditionFailed
 from modelgrid.domain.event import Subject
 from modelgrid.domain.node import NodeStatus
 from modelgrid.ports.clock import Clock
@@ -11,15 +14,23 @@ from modelgrid.ports.store import Store
 from modelgrid.services.events import EventMaker, Notifier
 
 _LOOKED_AT = 200
-"""Events of a node, newest first, among which that of its draining is looked for."""
+"""Events of a node, newest first, among which the last one of its draining is looked for."""
+_OF_A_DRAIN = {NodeStatus.DRAINING.value, "moved", "drained"}
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
 
 
 class NodeStatusService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._event = EventMaker(clock, Subject.NODE)
         self._statuses: Mapping[str, NodeStatus] = {}
         self._placed_then: dict[str, int] = {}
+        self._left_told: dict[str, int] = {}
+        """How many deployments a draining node had left when it was told of last."""
+        self._moving = asyncio.Event()
         self._lock = asyncio.Lock()
         self.changed = Notifier()
 
@@ -27,13 +38,16 @@ class NodeStatusService:
         self._statuses = await self._store.node_status()
         for node, status in self._statuses.items():
             if status is NodeStatus.DRAINING:
-                self._placed_then[node] = await self._told(node)
+                await self._recall(node)
 
-    async def _told(self, node: str) -> int:
-        """What the event of its draining says was placed there; 0 when that event is no longer kept."""
+    async def _recall(self, node: str) -> None:
+        """Read what was told of its draining last. Where no such event is kept any more, nothing was placed there."""
         facts = await self._store.events(subject=Subject.NODE, subject_id=node, newest_first=True, limit=_LOOKED_AT)
-        told = next((fact.data.get("deployments") for fact in facts if fact.kind == NodeStatus.DRAINING.value), None)
-        return told if isinstance(told, int) else 0
+        told = next((fact.data for fact in facts if fact.kind in _OF_A_DRAIN), {})
+        placed, left = told.get("deployments"), told.get("left")
+        self._placed_then[node] = placed if isinstance(placed, int) else 0
+        if isinstance(left, int):
+            self._left_told[node] = left
 
     def of(self, node: str) -> NodeStatus:
         return self._statuses.get(node, NodeStatus.ACTIVE)
@@ -61,4 +75,36 @@ class NodeStatusService:
             await self._store.set_node_status(node, status, events=[event])
             self._statuses = {**self._statuses, node: status}
             self._placed_then[node] = placed
+            self._left_told.pop(node, None)
+        self._moving.set()
         self.changed.notify()
+
+    def look(self) -> None:
+        """Something moved that `tell_drains` may have to tell of."""
+        if NodeStatus.DRAINING in self._statuses.values():
+            self._moving.set()
+
+    async def tell_drains(self, placed_on: Callable[[str], int]) -> None:
+        """Write events of how far drains are, until cancelled. `placed_on`: how many deployments a node has now."""
+        self._moving.set()
+        while True:
+            await self._moving.wait()
+            self._moving.clear()
+            try:
+                for node in [node for node, status in self._statuses.items() if status is NodeStatus.DRAINING]:
+                    await self._tell_drain(node, placed_on)
+            except ModelGridError as error:
+                log.warning("progress of a drain not written; tried again", error=str(error))
+                await self._clock.sleep(RETRY_SECONDS)
+                self._moving.set()
+
+    async def _tell_drain(self, node: str, placed_on: Callable[[str], int]) -> None:
+        async with self._lock:
+            if self.of(node) is not NodeStatus.DRAINING:
+                return
+            placed, left = self._placed_then.get(node, 0), placed_on(node)
+            news = drain_news(placed, self._left_told.get(node), left)
+            if news is not None:
+                event = self._event(node, news.kind, news.message, deployments=placed, left=left)
+                await self._store.add_events([event])
+                self._left_told[node] = left

@@ -34,6 +34,10 @@ class DeploymentRegistry:
     def find(self, deployment_id: DeploymentId) -> Deployment | None:
         return self._deployments.get(deployment_id)
 
+    def placed_on(self, node: str) -> int:
+        """Return how many deployments are placed on a node."""
+        return sum(item.placement is not None and item.placement.node == node for item in self._deployments.values())
+
     def resolve(self, text: str) -> Deployment:
         """Return the deployment whose id is `text`, or the only one whose id starts with it, or with what the name of a
         model becomes in ids.
