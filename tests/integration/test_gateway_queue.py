@@ -52,6 +52,43 @@ async def test_a_shorter_line_lets_those_who_wait_stay(tmp_path: Path) -> None:
         await grid.idle()
 
 
+async def test_what_waits_and_what_is_refused_is_counted(tmp_path: Path) -> None:
+    service, waits = 0.1, 0.2
+
+    async def slow(seen: Seen, peer: Peer) -> None:
+        await asyncio.sleep(service)
+        await answers(seen, peer)
+
+    async with Upstream(slow) as upstream, gateway(tmp_path, queue_limit=1) as grid:
+        started = time.monotonic()
+        waiting = asyncio.create_task(grid.chat())
+        await grid.wait_for_metric('modelgrid_queue_length{model="m"}', 1)
+        assert (await grid.chat()).code == "queue_full"
+        await asyncio.sleep(waits)
+        await grid.serve(upstream.replica("r"))
+        assert (await waiting).status == 200
+        took = time.monotonic() - started
+        assert (await grid.chat()).status == 200  # this one does not wait
+        all_took = time.monotonic() - started
+        await grid.idle()
+        figures = await grid.metrics()
+
+    assert {name: value for name, value in figures.items() if "_shed_total" in name} == {
+        'modelgrid_shed_total{model="m",reason="queue_full"}': 1
+    }
+    assert figures['modelgrid_queue_wait_seconds_count{model="m"}'] == 1
+    waited = figures['modelgrid_queue_wait_seconds_sum{model="m"}']
+    assert waits <= waited <= took - service
+    assert figures['modelgrid_gateway_overhead_seconds_count{model="m"}'] == 2
+    assert 0 < figures['modelgrid_gateway_overhead_seconds_sum{model="m"}'] <= all_took - waited - 2 * service
+    good = 'model="m",replica="r",key="tests",status="2xx"'
+    assert figures[f"modelgrid_time_to_first_byte_seconds_count{{{good}}}"] == 2
+    first_bytes = figures[f"modelgrid_time_to_first_byte_seconds_sum{{{good}}}"]
+    assert waited + 2 * service <= first_bytes <= figures[f"modelgrid_request_duration_seconds_sum{{{good}}}"]
+    tokens = 'gen_ai_provider_name="vllm",gen_ai_request_model="m"'
+    assert figures[f"gen_ai_server_time_to_first_token_seconds_count{{{tokens}}}"] == 2
+
+
 async def test_models_have_queues_of_their_own(tmp_path: Path) -> None:
     async with Upstream(answers) as upstream, gateway(tmp_path, queue_limit=1) as grid:
         await grid.publish(model("a"), model("b"))
