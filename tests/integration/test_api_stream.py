@@ -130,16 +130,43 @@ def test_the_stream_beats(shared_daemon: DaemonUnderTest) -> None:
 
 
 def test_records_of_the_log_come_by_source_and_level(shared_daemon: DaemonUnderTest) -> None:
-    with stream(shared_daemon, "logs,config", source="daemon", level="warning") as frames:
-        frames.next()
-        shared_daemon.write_config({"api": {"rateLimit": 1000}})
-        frames.change("config", lambda d: d["value"] == get(shared_daemon, "/config").json())
-    with stream(shared_daemon, "logs") as frames:
-        frames.next()
-        shared_daemon.client.put_target(SMALL, {})
-        [record] = frames.change("logs", lambda d: d["key"] == "scheduler")["value"]
-        shown = get(shared_daemon, "/logs", source="scheduler").json()["items"]
-        assert record in shown
+    """One stream without a wish shows what the others leave out: all of it was there to be sent."""
+
+    def told(frames: Frames) -> list[dict[str, Any]]:
+        """Return the records up to the last one that is provoked below. In a batch they come by source and level."""
+        records: list[dict[str, Any]] = []
+        while not (last := [r["seq"] for r in records if r["level"] == "error" and "no-such-model" in json.dumps(r)]):
+            change = frames.change("logs")
+            assert {record["source"] for record in change["value"]} == {change["key"]}
+            records += change["value"]
+        return sorted((r for r in records if r["seq"] <= last[0]), key=lambda r: r["seq"])
+
+    with (
+        stream(shared_daemon, "logs") as every,
+        stream(shared_daemon, "logs", source="daemon") as of_daemon,
+        stream(shared_daemon, "logs", level="warning") as loud,
+        stream(shared_daemon, "logs", source="daemon", level="warning") as both,
+    ):
+        for frames in (every, of_daemon, loud, both):
+            assert frames.next()[0] == "hello"
+        shared_daemon.client.put_target(SMALL, {})  # the scheduler tells it, and engines do
+        shared_daemon.wait_for({"running": 1}, SMALL)
+        shared_daemon.client.patch_config({"api": {"rateLimit": 1000}})  # the daemon tells it
+        shared_daemon.client.patch_config({"models": {"autoLoad": ["no-such-model"]}})  # it warns
+        records = told(every)
+        shown = get(shared_daemon, "/logs", after=records[0]["seq"] - 1, limit=5000).json()["items"]
+        assert records == shown[: len(records)]
+        quiet = {record["source"] for record in records if record["level"] in ("debug", "info")}
+        assert {"daemon", "scheduler"} < quiet, "there is something to leave out, of each kind"
+
+        def wanted(source: str | None, levels: tuple[str, ...]) -> list[dict[str, Any]]:
+            return [r for r in records if source in (None, r["source"]) and r["level"] in levels]
+
+        loud_levels, all_levels = ("warning", "error"), ("debug", "info", "warning", "error")
+        assert told(of_daemon) == wanted("daemon", all_levels)
+        assert told(loud) == wanted(None, loud_levels)
+        assert told(both) == wanted("daemon", loud_levels)
+    shared_daemon.client.patch_config({"api": {"rateLimit": None}, "models": {"autoLoad": None}})
     shared_daemon.client.delete_target(SMALL)
 
 
