@@ -57,6 +57,16 @@ class ApiKeyBody(BaseModel, extra="forbid"):
     concurrent_requests: int | None = Field(None, ge=1, le=LARGEST_LIMIT, strict=True)
 
 
+class ClientList(BaseModel):
+    """The slot of Access ▸ Clients."""
+
+    items: list[str] = Field(max_length=0)
+    """Nothing, as long as clients cannot be configured."""
+    configured: Literal[False] = False
+    message: str
+    """What the console says in its place."""
+
+
 class PasswordBody(BaseModel, extra="forbid"):
     password: Password = Field(description=f"At least {SHORTEST_PASSWORD} characters.")
 
@@ -113,9 +123,9 @@ async def revoke_api_key(services: Context, caller: Caller, key: str) -> ApiKeyV
 
 
 @router.get("/clients")
-async def list_clients() -> dict[str, Any]:
+async def list_clients() -> ClientList:
     """Per-consumer limits and labels are not configured yet; the slot is reserved."""
-    return {"items": [], "configured": False, "message": "not yet configured"}
+    return ClientList(items=[], message="not yet configured")
 
 
 @router.put("/users/{name}/password", status_code=204)

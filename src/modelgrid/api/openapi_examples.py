@@ -137,6 +137,8 @@ its unit, a word of a list is the first. Texts have one each, which the tests ho
 OF_ONE: Mapping[tuple[str, str], Any] = {
     ("ApiKeyView", "id"): "key-0Ab1Cd2Ef3",
     ("Check", "name"): "store",
+    ("ClientList", "items"): [],
+    ("ClientList", "message"): "not yet configured",
     ("JoinSnippet", "config"): '{"cluster": {"role": "worker"}}',
     ("DeploymentDetail", "reason"): "",
     ("DeploymentView", "reason"): "",
@@ -161,7 +163,6 @@ OF_ONE: Mapping[tuple[str, str], Any] = {
 """By schema and name, where the same name means something else."""
 
 OF_CALLS: Mapping[str, Any] = {
-    "list_clients": {"items": [], "configured": False, "message": "not yet configured"},
     "metrics_scrape_config": "- job_name: modelgrid\n  scrape_interval: 15s\n",
 }
 """By operation, of answers that have no schema of their own."""
