@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CatalogList,
         CatalogView,
         Checks,
+        ClientList,
         ClusterView,
         ConfigPatch,
         ConfigPatched,
@@ -460,9 +461,9 @@ class Calls(Transport):
         answer: ApiKeyView = self._json("DELETE", f"/apikeys/{part(key)}")
         return answer
 
-    def list_clients(self) -> dict[str, Any]:
+    def list_clients(self) -> ClientList:
         """Per-consumer limits and labels are not configured yet; the slot is reserved."""
-        answer: dict[str, Any] = self._json("GET", "/clients")
+        answer: ClientList = self._json("GET", "/clients")
         return answer
 
     def set_password(self, name: str, body: PasswordBody) -> None:

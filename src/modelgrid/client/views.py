@@ -162,6 +162,14 @@ class Checks(TypedDict):
     items: list[Check]
 
 
+class ClientList(TypedDict):
+    """The slot of Access ▸ Clients."""
+
+    items: list[str]
+    configured: Literal[False]
+    message: str
+
+
 class ClusterView(TypedDict):
     """This node's place in its cluster."""
 
