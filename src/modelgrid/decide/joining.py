@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from modelgrid.decide.version_skew import skew
-from modelgrid.domain.cluster import JoinRequest, Member
+from modelgrid.domain.cluster import JoinRequest, JoinToken, Member
 from modelgrid.domain.ids import NodeName
 from modelgrid.domain.units import format_duration
 
@@ -69,6 +69,30 @@ _RULES = (
         "Set the clocks of both with NTP (`timedatectl set-ntp true`), then join again.",
     ),
 )
+
+
+ANOTHER = "make another with Cluster ▸ Nodes ▸ Add node or `modelgrid cluster invite`"
+
+
+def good_invitation(token: JoinToken | None, now: float) -> JoinToken | JoinRefusal:
+    """Return an invitation that lets a node in, or why it does not. `token` is the one with the digest of what somebody
+    showed: who showed none that was ever made hears nothing of those that were."""
+    if token is None:
+        return JoinRefusal(
+            reason="The invitation is not known here.",
+            fix=f"Copy all of it, and use it at the control plane that made it; or {ANOTHER}.",
+        )
+    if token.used_at is not None:
+        return JoinRefusal(
+            reason="The invitation was used already.",
+            fix=f"Each lets one node in: {ANOTHER}, and remove a node that came in by it and is none of yours.",
+        )
+    if token.expires_at <= now:
+        return JoinRefusal(
+            reason=f"The invitation expired {format_duration(now - token.expires_at)} ago.",
+            fix=f"Each is good for {format_duration(token.expires_at - token.created_at)}: {ANOTHER}.",
+        )
+    return token
 
 
 def refusal_of(

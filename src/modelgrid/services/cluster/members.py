@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from modelgrid.decide.joining import refusal_of
+from modelgrid.decide.joining import JoinRefusal, good_invitation, refusal_of
 from modelgrid.domain.cluster import IntroducedCall, Introduction, JoinRequest, JoinToken, Member
 from modelgrid.domain.errors import Conflict, InvitationRefused, NotFound, Unauthenticated
 from modelgrid.domain.event import Subject
@@ -111,14 +111,10 @@ class Members:
         Raises `InvitationRefused` for a secret that is unknown, used or expired, `Conflict` for a node that cannot be
         taken in as it is (its name, clock or version), with what would help."""
         now = self._clock.now()
-        token = self._tokens.get(digest_of(secret))
-        if token is None or token.used_at is not None or token.expires_at <= now:
-            log.warning("a node was refused", node=request.name, reason="invitation not known, used or expired")
-            raise InvitationRefused(
-                "The invitation is not known here, was used already, or has expired.",
-                fix="Make a new one with Cluster ▸ Nodes ▸ Add node or `modelgrid cluster invite`; "
-                "it is good once, for 15 minutes.",
-            )
+        token = good_invitation(self._tokens.get(digest_of(secret)), now)
+        if isinstance(token, JoinRefusal):
+            log.warning("a node was refused", node=request.name, reason=token.reason)
+            raise InvitationRefused(token.reason, fix=token.fix)
         joined = await self._taken_in(request, f"joined by an invitation of {token.created_by}", token)
         self._tokens[token.digest] = replace(token, used_at=now, used_by=request.name)
         return joined
