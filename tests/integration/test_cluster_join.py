@@ -3,12 +3,14 @@
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
 from daemon_under_test import SMALL, DaemonUnderTest, wait_until
+from impostor import impostor_in
 
 UNHURRIED = {"cluster": {"heartbeatInterval": 5}}
 """A node that restarts may be silent for 40 s. With a heartbeat a second it would be lost on a busy machine, and what
@@ -102,6 +104,23 @@ def test_a_stranger_is_refused_and_an_impostor_hears_nothing(cluster: ClusterUnd
         assert said in refused.json()["error"]["message"]
     unreachable = ask(lone, "POST", "/cluster/join", {"url": "https://127.0.0.1:9", "token": snippet["token"]})
     assert unreachable.status_code == 502
+    assert call(lone, "GET", "/cluster")["role"] == "standalone"
+
+
+def test_an_impostor_is_sent_nothing(cluster: ClusterUnderTest, lone: DaemonUnderTest, tmp_path: Path) -> None:
+    """TLS comes to pass with whoever answers, as that is how his certificate is seen; not a byte follows inside it."""
+    snippet = cluster.invite()
+    secret = snippet["token"].partition(".")[0]
+    with impostor_in(tmp_path / "impostor") as impostor:
+        body = {"url": impostor.url, "token": snippet["token"]}
+        refused = ask(lone, "POST", "/cluster/join", body)
+        assert refused.status_code == 403, refused.text
+        assert "is not the control plane" in refused.json()["error"]["message"]
+        wait_until("the impostor has seen the node", lambda: impostor.handshakes, said=lone.words)
+        assert impostor.sent == b""
+        trusted = ask(lone, "POST", "/cluster/join", {**body, "token": f"{secret}.{impostor.fingerprint}"})
+        assert trusted.status_code == 502, trusted.text
+        assert secret.encode() in impostor.sent, "it would have been seen"
     assert call(lone, "GET", "/cluster")["role"] == "standalone"
 
 
