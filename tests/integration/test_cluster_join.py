@@ -1,6 +1,10 @@
 """How nodes come into a cluster: who is taken in, who is not and why, and what comes along."""
 
+import json
+import os
+import re
 import ssl
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from cluster_kit import ClusterUnderTest, ask, call, cluster_in
-from daemon_under_test import SMALL, DaemonUnderTest, wait_until
+from daemon_under_test import MODELGRID, SMALL, DaemonUnderTest, wait_until
 from impostor import impostor_in
 
 UNHURRIED = {"cluster": {"heartbeatInterval": 5}}
@@ -122,6 +126,17 @@ def test_an_impostor_is_sent_nothing(cluster: ClusterUnderTest, lone: DaemonUnde
         assert trusted.status_code == 502, trusted.text
         assert secret.encode() in impostor.sent, "it would have been seen"
     assert call(lone, "GET", "/cluster")["role"] == "standalone"
+
+
+def test_inviting_on_the_command_line_shows_all_that_the_console_does(cluster: ClusterUnderTest) -> None:
+    environment = {**os.environ, "MODELGRID_STATE_DIR": str(cluster.control.state_dir)}
+    said = subprocess.run(
+        [MODELGRID, "cluster", "invite"], env=environment, capture_output=True, text=True, check=True
+    ).stderr
+    url = cluster.invite()["url"]
+    (command,) = re.findall(rf"^modelgrid cluster join {re.escape(url)} mgj-\S+$", said, re.MULTILINE)
+    assert f"\npip install modelgrid && sudo {command} && sudo modelgrid service enable\n" in said
+    assert json.loads(said[said.index("{") :]) == {"cluster": {"role": "worker", "controlPlaneUrl": url}}
 
 
 def test_a_node_joins_with_what_runs_there_and_without_a_restart_of_it(

@@ -9,7 +9,7 @@ import typer
 from modelgrid.cli import complete
 from modelgrid.cli.cluster_join import join_without_daemon
 from modelgrid.cli.options import EPILOG, Json, located, new_noun, session_of, verbs
-from modelgrid.cli.output import ago, counted, paragraph, print_json, say, status
+from modelgrid.cli.output import ago, counted, errors, paragraph, print_json, say, show, status
 from modelgrid.cli.run import run
 from modelgrid.cli.tables import NOTHING, Column, facts, table
 from modelgrid.domain.errors import DaemonUnreachable
@@ -248,7 +248,12 @@ def invite(context: typer.Context, as_json: Json = False) -> None:
         print_json(made)
         return
     say("Run this on the new node; the invitation is good once, for 15 minutes:")
-    say(made["command"], "bold")
+    show(made["command"], "bold", errors)
+    say("\nOn a machine without ModelGrid:")
+    show(made["install"], "bold", errors)
+    say("\nIts config.json will have:")
+    for line in made["config"].splitlines():
+        show(line, to=errors)
 
 
 def join(
