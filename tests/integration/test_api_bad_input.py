@@ -115,6 +115,20 @@ def test_an_unknown_model_comes_with_the_nearest_names(daemon: DaemonUnderTest) 
         assert SMALL in unknown.value.details["suggestions"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "control-a", "http://control-a:8082", "https://", "https://[", "https://h:99999", "https://h:0",
+        "https://a:b@h", "https://a b", f"https://{'a' * 70}:8082", "https://0.0.0.0:8082", "https://0:8082",
+        "https://169.254.169.254", "https://[fd00:ec2::254]:8082", "https://2852039166:8082",
+    ],
+)  # fmt: skip
+def test_a_control_plane_is_not_looked_for_at_no_address(http: httpx.Client, url: str) -> None:
+    answer = http.post(f"{PREFIX}/cluster/join", json={"url": url, "token": f"mgj-{'A' * 32}.{'a' * 64}"})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["error"]["details"]["path"] == "url"
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff", b'{"replicas": NaN}', b'{"replicas": 1e999}'])
 def test_a_body_that_is_no_json_of_ours(http: httpx.Client, text: bytes) -> None:
     response = http.put(f"{PREFIX}/targets/{SMALL}", content=text, headers={"Content-Type": "application/json"})

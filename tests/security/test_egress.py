@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,11 +18,16 @@ from gateway_kit import Upstream, answers, gateway
 
 from modelgrid.adapters.catalog_http import HttpCatalogSource
 from modelgrid.adapters.clock_system import SystemClock
+from modelgrid.adapters.control_plane_http import join
+from modelgrid.adapters.control_plane_http.pinning import fingerprint_of, seen_certificate
 from modelgrid.adapters.egress import Egress, RefusedAddress
+from modelgrid.adapters.node_certificate import ensure_certificate
 from modelgrid.adapters.runtime_external.runtime import ExternalRuntime
+from modelgrid.config.urls import in_url
+from modelgrid.domain.cluster import JoinRequest
 from modelgrid.domain.engine import EngineRef, EngineState
-from modelgrid.domain.errors import ModelGridError
-from modelgrid.domain.ids import DeploymentId
+from modelgrid.domain.errors import ControlPlaneUnreachable, InvalidInput, ModelGridError
+from modelgrid.domain.ids import DeploymentId, NodeName
 from modelgrid.domain.routing import Replica
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.gateway.egress import connect
@@ -202,3 +208,55 @@ async def test_a_gateway_gives_a_request_to_no_forbidden_address(tmp_path: Path)
             assert refused.status in {502, 503}
             print(f"S20: {len(here.seen)} requests reached the canary; the client got {refused.status}")
         assert here.seen == []
+
+
+# --- a node that joins
+
+
+@asynccontextmanager
+async def control_plane(folder: Path) -> AsyncIterator[tuple[int, str, list[bytes]]]:
+    """Yield the port and fingerprint of one that speaks TLS as control planes do, and what it was sent."""
+    certificate, sent = ensure_certificate(folder, NodeName("control")), list[bytes]()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent.append(await reader.read(1))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        yield server.sockets[0].getsockname()[1], fingerprint_of(certificate.pem), sent
+
+
+@pytest.mark.parametrize("address", METADATA)
+async def test_a_node_looks_for_no_control_plane_there(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    came = 0
+
+    def count(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        writer.close()
+
+    server = await asyncio.start_server(count, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(InvalidInput, match="not the address of a control plane"):
+            await seen_certificate(f"https://{in_url(address)}:{port}")
+        leads_to(monkeypatch, ["127.0.0.1", address])
+        with pytest.raises(InvalidInput, match="leads to"):
+            await seen_certificate(f"https://control.example.com:{port}")
+        assert came == 0
+        with pytest.raises(ControlPlaneUnreachable):
+            await seen_certificate(f"https://127.0.0.1:{port}")
+        assert came == 1, "clusters may be of this machine"
+
+
+async def test_a_join_goes_where_it_was_judged_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name leads elsewhere once the certificate was seen: the invitation's secret is sent nowhere."""
+    async with control_plane(tmp_path) as (port, fingerprint, sent):
+        resolver = leads_to(monkeypatch, ["127.0.0.1"], ["169.254.169.254"])
+        asked = JoinRequest(name=NodeName("b"), version="1", at=0.0, peer_url="", cluster_url="", certificate="")
+        with pytest.raises(ControlPlaneUnreachable, match=r"leads to 169\.254"):
+            await join(f"https://control.example.com:{port}", f"mgj-{'A' * 32}.{fingerprint}", asked)
+        assert (resolver.asked, [part for part in sent if part]) == (2, [])

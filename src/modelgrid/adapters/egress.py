@@ -6,6 +6,7 @@ machine's credentials, at once or when it is asked a second time."""
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 import httpx
@@ -23,21 +24,19 @@ class Egress(httpx.AsyncBaseTransport):
     """Resolves each name once, and connects to what it has judged. One bad address among several refuses the name."""
 
     def __init__(
-        self, *, loopback: bool = True, verify: bool = True, limits: httpx.Limits | None = None,
+        self, *, loopback: bool = True, verify: bool | ssl.SSLContext = True, limits: httpx.Limits | None = None,
         resolve: Resolve | None = None,
     ) -> None:  # fmt: skip
         """`loopback`: whether addresses of this machine are allowed; they are not for what strangers refer to."""
         self._inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits or httpx.Limits())
         self._loopback = loopback
-        self._resolve = resolve or _system
+        self._resolve = resolve
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Raises `RefusedAddress` before anything is sent, `httpx.ConnectError` for a name that does not resolve."""
         host = request.url.host
-        addresses = [host] if _is_address(host) else await self._addresses(request)
-        for address in addresses:
-            if forbidden_address(address) or (is_loopback(address) and not self._loopback):
-                raise RefusedAddress(f"{host} leads to {address}, where nothing is asked for", request=request)
+        port = request.url.port or {"https": 443}.get(request.url.scheme, 80)
+        addresses = await judged(host, port, loopback=self._loopback, resolve=self._resolve)
         if addresses == [host]:
             return await self._inner.handle_async_request(request)
         failed: httpx.ConnectError | None = None
@@ -51,13 +50,21 @@ class Egress(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    async def _addresses(self, request: httpx.Request) -> list[str]:
-        port = request.url.port or {"https": 443}.get(request.url.scheme, 80)
+
+async def judged(host: str, port: int, *, loopback: bool = True, resolve: Resolve | None = None) -> list[str]:
+    """Return the addresses that a host leads to, each of which may be connected to. An address is its own.
+
+    Raises `RefusedAddress` when one of them may not, `httpx.ConnectError` for a name that does not resolve."""
+    addresses = [host]
+    if not _is_address(host):
         try:
-            return list(dict.fromkeys(await self._resolve(request.url.host, port)))
-        except OSError as error:
-            why = error.strerror or error
-            raise httpx.ConnectError(f"{request.url.host} is not known: {why}", request=request) from error
+            addresses = list(dict.fromkeys(await (resolve or _system)(host, port)))
+        except (OSError, UnicodeError) as error:  # the second: no name can be like that
+            raise httpx.ConnectError(f"{host} is not known: {getattr(error, 'strerror', '') or error}") from error
+    for address in addresses:
+        if forbidden_address(address) or (is_loopback(address) and not loopback):
+            raise RefusedAddress(f"{host} leads to {address}, where nothing is asked for")
+    return addresses
 
 
 def _at(request: httpx.Request, address: str) -> httpx.Request:

@@ -9,6 +9,7 @@ import msgspec
 
 from modelgrid.adapters.control_plane_http.calls import call
 from modelgrid.adapters.control_plane_http.pinning import certificate_at, fingerprint_of, pinned_to, seen_certificate
+from modelgrid.adapters.egress import Egress
 from modelgrid.domain.cluster import IntroducedCall, Introduction, JoinCall, JoinRequest, Welcome
 from modelgrid.domain.errors import InvitationRefused
 from modelgrid.domain.introduction import NONCE_BYTES, control_proof, node_proof, same, stretched
@@ -36,7 +37,7 @@ async def join(url: str, token: str, request: JoinRequest) -> JoinAnswer:
     invitation = parse_invitation(token)
     certificate = await certificate_at(url, invitation.fingerprint)
     body = msgspec.json.encode(JoinCall(secret=invitation.secret, request=request))
-    async with httpx.AsyncClient(base_url=url, verify=pinned_to(certificate), trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, transport=Egress(verify=pinned_to(certificate))) as client:
         return _taken_in(await call(client, "POST", "/join", body=body, timeout=JOIN_SECONDS), certificate)
 
 
@@ -48,7 +49,7 @@ async def join_introduced(url: str, secret: str, request: JoinRequest) -> JoinAn
     certificate = await seen_certificate(url)
     key = await asyncio.to_thread(stretched, secret)
     nonce = token_hex(NONCE_BYTES)
-    async with httpx.AsyncClient(base_url=url, verify=pinned_to(certificate), trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, transport=Egress(verify=pinned_to(certificate))) as client:
         asked = f"/introduction?nonce={nonce}"
         said = msgspec.json.decode(await call(client, "GET", asked, body=None, timeout=JOIN_SECONDS), type=Introduction)
         if not same(said.proof, control_proof(key, nonce, fingerprint_of(certificate))):

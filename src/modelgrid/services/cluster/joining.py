@@ -7,7 +7,7 @@ import structlog
 
 from modelgrid import __version__
 from modelgrid.adapters.cluster_files import ClusterFiles, Membership
-from modelgrid.adapters.control_plane_http import HttpControlPlane, JoinAnswer, join, join_introduced
+from modelgrid.adapters.control_plane_http import HttpControlPlane, JoinAnswer, address_in, join, join_introduced
 from modelgrid.adapters.node_certificate import FOLDER, ensure_certificate
 from modelgrid.config.model import Config
 from modelgrid.domain.cluster import JoinRequest
@@ -129,6 +129,7 @@ def _membership(url: str, answer: JoinAnswer) -> Membership:
 def _request(
     config: Config, folder: Path, name: NodeName, clock: Clock, host_towards: Callable[[str], str], url: str
 ) -> JoinRequest:
+    address_in(url)
     certificate = ensure_certificate(folder, name)
     host, ports = host_towards(url), config.cluster
     return JoinRequest(
