@@ -27,7 +27,8 @@ export abstract class Live implements Source {
 
   protected constructor(private readonly topic: string) {}
 
-  protected abstract load(): Promise<string>;
+  /** Fetch and take over what is there unless it is not `wanted` any more by then; returns the position of the answer. */
+  protected abstract load(wanted: () => boolean): Promise<string>;
   protected abstract apply(changes: readonly Change[]): void;
 
   get loaded(): boolean {
@@ -89,7 +90,7 @@ export abstract class Live implements Source {
     this.#outdated.value = this.#loaded.value;
     this.#early = [];
     try {
-      const position = await this.load();
+      const position = await this.load(() => turn === this.#turn);
       if (turn !== this.#turn) return;
       this.#position = position;
       this.#failure.value = null;
@@ -143,9 +144,9 @@ export class LiveCollection<T> extends Live {
     this.#byKey.value = new Map(this.#byKey.value).set(this.keyOf(item), item);
   }
 
-  protected async load(): Promise<string> {
+  protected async load(wanted: () => boolean): Promise<string> {
     const answer = await this.fetchAll();
-    this.#byKey.value = new Map(answer.data.items.map((item) => [this.keyOf(item), item]));
+    if (wanted()) this.#byKey.value = new Map(answer.data.items.map((item) => [this.keyOf(item), item]));
     return answer.position;
   }
 
@@ -184,9 +185,9 @@ export class LiveDocument<T> extends Live {
     this.#value.value = value;
   }
 
-  protected async load(): Promise<string> {
+  protected async load(wanted: () => boolean): Promise<string> {
     const answer = await this.fetchOne();
-    this.#value.value = answer.data;
+    if (wanted()) this.#value.value = answer.data;
     if (answer.node) this.#timer ??= setTimeout(() => this.#askAgain(), ELSEWHERE_MS);
     return answer.position;
   }
