@@ -42,7 +42,8 @@ setup: install ## Install ModelGrid into .venv, build its console, compile its g
 
 # Node comes from the PATH, or from PyPI. The daemon runs without a console, too: then it says so, and so does its page.
 $(CONSOLE_STAMP): $(CONSOLE_SOURCES) | $(RUNTIME_STAMP)
-	@$(MAKE) --no-print-directory console || echo "The daemon runs without the console; \`make console\` tries again." >&2
+	@$(MAKE) --no-print-directory console || { \
+	  echo "The daemon runs without the console; \`make console\` tries again." >&2; test -z "$$MODELGRID_CI"; }
 
 # The daemon runs without it, too, and says so in its log and in `modelgrid doctor`.
 compiled: $(RUNTIME_STAMP) ## Compile what each request goes through in the gateway (needs a C compiler and python3-dev)
@@ -69,7 +70,7 @@ console-check: console-tools ## Check the types of the console
 	@$(BIN)/python ts_web/build_console.py run typescript/bin/tsc --noEmit
 
 console-test: console-check browser ## Test the parts of the console in Chromium
-	@command -v chromium >/dev/null || exit 0; $(BIN)/python ts_web/build_console.py run vitest/vitest.mjs run
+	@command -v chromium >/dev/null || { test -z "$$MODELGRID_CI"; exit; }; $(BIN)/python ts_web/build_console.py run vitest/vitest.mjs run
 
 console-types: console-tools ## Write the console's types of the API anew
 	@$(BIN)/python ts_web/make_types.py
@@ -87,7 +88,7 @@ demo: install ## A three-node fleet with simulated GPUs, engines and traffic (Ct
 browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  { echo "Installing Chromium …"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
-	  echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2
+	  { echo "The browser tests will be skipped: they need Chromium (apt-get install chromium)." >&2; test -z "$$MODELGRID_CI"; }
 
 # Files in their order, unit tests last: sorted by their number of tests, as xdist would, the longest files came last.
 # More processes than cores, since tests of whole daemons wait half of their time. What pytest makes of the tests'

@@ -1,3 +1,4 @@
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,13 @@ from daemon_under_test import SMALL, DaemonUnderTest, daemon_in
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if reason := missing():
-        for item in items:
-            if item.path.is_relative_to(Path(__file__).parent):
-                item.add_marker(pytest.mark.skip(reason=reason))
+    own = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    reason = missing()
+    if reason and own and os.environ.get("MODELGRID_CI"):
+        raise pytest.UsageError(f"The browser tests cannot run: {reason}")
+    if reason:
+        for item in own:
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="module")
