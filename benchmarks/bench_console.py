@@ -4,10 +4,11 @@
 
 * `loads`: cold loads of the landing page after the login, by a slow machine over a slow line (the processor at a
   quarter, 10 Mbit/s, 40 ms): the largest paint, the time the page could not react, the layout's shift, the time to the
-  verdict, the answer to a click.
+  verdict, the answer to a click; then, on a list of 50 deployments, the answers to sorting, typing a filter and
+  opening one.
 * `log`: the log view with 200,000 lines: frames while it is scrolled, and what 200 new lines cost.
-* `fleet`: a page left open on 20 nodes with 8 GPUs each and 50 deployments: the longest task, the nodes of its DOM, and
-  how fast its heap grows.
+* `fleet`: every view and a drawer's tabs on 20 nodes with 8 GPUs each and 50 deployments, then a page left open there:
+  the longest task, the nodes of the DOM, and how fast its heap grows.
 
 Daemons are real; GPUs and engines are simulated. Each figure stands beside its bound; the exit status says whether all
 are kept.

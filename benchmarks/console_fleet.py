@@ -10,17 +10,18 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import Any
 
-from browser_kit import browser, first_login, settled, watched_page
+from browser_kit import browser, first_login, settled, view_paths, watched_page
 from playwright.sync_api import CDPSession, Page
 
 from benchmarks import fleet
 
-VIEWS = ("/overview/stats", "/gpus/devices", "/deployments/active", "/cluster/nodes", "/cluster/placements")
+TABS = ("summary", "logs", "metrics", "events")
+"""Of the drawer of a deployment, above the list of all of them."""
 DEPLOYMENTS = 50
 HEARD_SECONDS = 60.0
-SETTLE_SECONDS = 8.0
-LOOK_SECONDS = 20.0
-"""At each of the views, before the soak on the first."""
+SETTLE_SECONDS = 5.0
+LOOK_SECONDS = 10.0
+"""At each view and each tab of a drawer, before the soak on the first view."""
 SAMPLE_SECONDS = 15.0
 BOUNDS = {"longest_task_ms": 50, "dom_nodes": 3_000, "heap_growth_mib_per_hour": 5}
 
@@ -94,15 +95,19 @@ def measure(soak_seconds: float) -> dict[str, float]:
         first_login(page, daemon.password)
         probe: Any = page.context.new_cdp_session(page)
         probe.send("HeapProfiler.enable")
+        with daemon.client() as client:
+            one = next(item["id"] for item in client.list_deployments()["items"] if item["state"] == "running")
+        first, *others = view_paths()
         looks = {}
-        for path in (*VIEWS[1:], VIEWS[0]):
+        for path in (*others, *(f"/deployments/active?open={one}&tab={tab}" for tab in TABS), first):
             page.goto(path)
             settled(page)
             page.wait_for_timeout(SETTLE_SECONDS * 1000)
             looks[path] = _watch(page, LOOK_SECONDS)
-            found[f"task {path}"], found[f"nodes {path}"] = looks[path]
+            name = path.replace(f"?open={one}&tab=", " ")
+            found[f"task {name}"], found[f"nodes {name}"] = looks[path]
         samples: list[tuple[float, float]] = []
-        longest = looks[VIEWS[0]][0]
+        longest = looks[first][0]
         begin = time.monotonic()
         while (passed := time.monotonic() - begin) < soak_seconds:
             samples.append((passed, _heap(probe)))
