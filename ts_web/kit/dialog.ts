@@ -25,10 +25,10 @@ export class MgDialog extends MgElement {
       }
       dialog[open] { display: flex; flex-direction: column; }
       dialog::backdrop { background: var(--backdrop); }
-      header { display: flex; align-items: center; gap: 8px; padding: 14px 12px 10px 20px; }
+      .head { display: flex; align-items: center; gap: 8px; padding: 14px 12px 10px 20px; }
       h2 { flex: 1; font-size: 16px; line-height: 24px; }
       .body { padding: 2px 20px 16px; overflow: auto; outline: none; }
-      footer {
+      .foot:not([hidden]) {
         display: flex;
         justify-content: flex-end;
         flex-wrap: wrap;
@@ -49,7 +49,7 @@ export class MgDialog extends MgElement {
     if (this.open && !this.dialog.open) {
       this.dialog.showModal();
       // Where nothing asks for the focus it is at the content, and not at what closes it.
-      if (this.renderRoot.querySelector('header button')?.matches(':focus')) this.body.focus();
+      if (this.renderRoot.querySelector('.head button')?.matches(':focus')) this.body.focus();
     }
     if (!this.open && this.dialog.open) this.dialog.close();
   }
@@ -62,20 +62,20 @@ export class MgDialog extends MgElement {
 
   protected override render(): unknown {
     return html`<dialog aria-labelledby="heading" @close=${this.#closed}>
-      <header>
+      <div class="head">
         <h2 id="heading">${this.heading}</h2>
         <button type="button" class="btn ghost icon-only" aria-label="Close" @click=${() => this.dialog.close()}>
           ${icon('close')}
         </button>
-      </header>
+      </div>
       <div class="body" tabindex="-1"><slot></slot></div>
-      <footer ?hidden=${!this.hasFooter}>
+      <div class="foot" ?hidden=${!this.hasFooter}>
         <slot
           name="footer"
           @slotchange=${(event: Event) =>
             (this.hasFooter = (event.target as HTMLSlotElement).assignedElements().length > 0)}
         ></slot>
-      </footer>
+      </div>
     </dialog>`;
   }
 }
