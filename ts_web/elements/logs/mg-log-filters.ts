@@ -41,7 +41,7 @@ export class MgLogFilters extends MgElement {
       .text button { font: 12px/17px var(--mono); }
       .text [aria-pressed='true'] { border-color: var(--control); background: var(--accent-tint); color: var(--text); }
       @media (pointer: coarse) { .parts button, select, input { min-height: 44px; } }
-      @media (max-width: 760px) { select { flex: 1 1 120px; max-width: none; } .text { flex-basis: 100%; max-width: none; } }
+      @media (max-width: 760px) { select { flex: 1 1 120px; max-width: 100%; } .text { flex-basis: 100%; max-width: none; } }
     `,
   ];
 
