@@ -61,6 +61,9 @@ def test_a_model_is_deployed_from_the_catalog(chromium: Browser, fleet: DaemonUn
     assert (scaled["replicas"], scaled["spec"]["context"]) == (2, 32768)  # the settings stayed
     page.goto("/cluster/placements")
     expect(page.get_by_role("row").filter(has_text=CHOSEN).get_by_text("Running", exact=True)).to_have_count(2)
+    page.set_viewport_size({"width": 390, "height": 844})  # each under the other, beside the name of the node
+    lefts = {place.bounding_box()["x"] for place in page.get_by_role("link", name="Running").all()}  # type: ignore[index]
+    assert len(lefts) == 1
     fleet.client.delete_target(CHOSEN)
     seen.nothing()
     page.context.close()

@@ -58,15 +58,16 @@ export class MgClusterPlacements extends MgElement {
 
   readonly #window = new Windowed<PlacementRow>(this, (row) => row.target, () => this.renderRoot.querySelector('tbody'), 40);
 
-  /** Few elements: a fleet has a thousand of these, most of them empty. */
+  /** Few elements: a fleet has a thousand of these, most of them empty. What is in one stands beside its label together. */
   #cell(row: PlacementRow, node: string): unknown {
     const cells = row.cells.filter((cell) => cell.node === node);
     const lost = this.#lost(node);
-    return html`<td data-label=${node} class=${cells.length ? '' : 'empty'}>${cells.length > 1 ? html`<b>${cells.length} replicas</b>` : nothing}${cells.map((cell) => {
+    if (!cells.length) return html`<td data-label=${node} class="empty"></td>`;
+    return html`<td data-label=${node}><div>${cells.length > 1 ? html`<b>${cells.length} replicas</b>` : nothing}${cells.map((cell) => {
       const word = lost ? `${cell.state} when last heard` : cell.state;
       const gpus = cell.gpus.join(', ') || 'CPU';
       return html`<a href=${`/deployments/active?open=${encodeURIComponent(cell.deployment)}`} title=${`${cell.deployment}: ${word}, on ${gpus}`}>${shape(lost ? 'unknown' : kindOf(cell.state))}<span>${word.charAt(0).toUpperCase() + word.slice(1)}</span><small>${gpus}</small></a>`;
-    })}</td>`;
+    })}</div></td>`;
   }
 
   #lost(node: string): boolean {
