@@ -123,6 +123,50 @@ def test_a_narrow_page_has_its_menu_and_a_drawer_as_wide_as_itself(page: Page) -
     expect(panel).to_have_count(0)
 
 
+def test_what_opens_over_a_view_is_accessible(page: Page) -> None:
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.goto("/deployments/active")
+    settled(page)
+    page.get_by_role("button", name="Actions for").first.click()
+    page.get_by_role("button", name="Remove…", exact=True).click()
+    expect(page.locator("mg-confirm").get_by_role("dialog")).to_be_visible()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("width", [700, 900, 1000, 1200, 1440])
+def test_every_column_of_the_deployments_is_seen(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto("/deployments/active")
+    settled(page)
+    page.wait_for_function(
+        """() => {
+          const inside = (root) =>
+            [...root.querySelectorAll('*')].flatMap((e) => [e, ...(e.shadowRoot ? inside(e.shadowRoot) : [])]);
+          const scroll = inside(document).find((e) => e.localName === 'table')?.parentElement;
+          return scroll && scroll.scrollWidth <= scroll.clientWidth;
+        }"""
+    )
+
+
+def test_the_base_url_of_the_api_is_shown_and_copied(page: Page, fleet: DaemonUnderTest) -> None:
+    base = fleet.client.overview()["api_url"]
+    rail = page.locator("mg-rail")
+    expect(rail.get_by_text(base)).to_be_visible()
+    rail.get_by_role("button", name="Copy the base URL of the API").click()
+    assert page.evaluate("navigator.clipboard.readText()") == base
+
+
+def test_a_long_name_does_not_widen_the_filters_of_the_log(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"/logs?node={'n' * 200}")
+    expect(page.get_by_label("Node", exact=True)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
 def test_paper_has_the_content_alone(page: Page) -> None:
     for path in ("/deployments/active", "/metrics", "/logs"):
         page.goto(path)

@@ -15,6 +15,8 @@ export interface Column<T> {
   /** Names the row: first, never hidden, the title of the card on narrow screens. */
   readonly main?: boolean;
   readonly actions?: boolean;
+  /** Left out where the table has fewer pixels than this, and is no cards. */
+  readonly room?: number;
   /** Hidden until it is chosen. */
   readonly optional?: boolean;
 }

@@ -21,7 +21,7 @@ const SHORT = 40;
 /**
  * A table of live rows. Sort, filter and page are in the URL (`sort`, `q`, `page`, each with `prefix` before it); the
  * choice of columns is kept by `name`. While the pointer or the focus is in it no row moves: new rows come last, gone
- * ones stay, pale, until it leaves. A click or Enter on a row opens the first link in it. Below 680 px (400 when `bare`) rows are cards.
+ * ones stay, pale, until it leaves. A click or Enter on a row opens the first link in it. Rows are cards below `cards-below` pixels.
  * Slots: `filters` beside the search, `bulk` while rows are selected.
  */
 @customElement('mg-table')
@@ -43,8 +43,12 @@ export class MgTable<T> extends MgElement {
   @property({ type: Boolean, reflect: true }) bare = false;
   @property({ type: Boolean, reflect: true }) selectable = false;
   @property({ attribute: false }) selection: ReadonlySet<string> = new Set();
+  /** Where its columns do not fit: 680 px, 400 when `bare`, unless it has many. */
+  @property({ type: Number, attribute: 'cards-below' }) cardsBelow = 0;
   /** Too narrow for columns. */
   @property({ type: Boolean, reflect: true }) cards = false;
+  /** The columns that there is no room for. */
+  @state() private left = '';
   @state() private hidden_: ReadonlySet<string> | null = null;
   #order: readonly Ordered<T>[] = [];
   #held = false;
@@ -56,11 +60,16 @@ export class MgTable<T> extends MgElement {
     this.whileConnected(() => {
       const observer = new ResizeObserver(([entry]) => {
         // In the next frame: a change of the layout from within is an error to browsers.
-        if (entry) requestAnimationFrame(() => (this.cards = entry.contentRect.width < (this.bare ? 400 : 680)));
+        if (entry) requestAnimationFrame(() => this.#fit(entry.contentRect.width));
       });
       observer.observe(this);
       return () => observer.disconnect();
     });
+  }
+
+  #fit(width: number): void {
+    this.cards = width < (this.cardsBelow || (this.bare ? 400 : 680));
+    this.left = this.columns.filter((column) => !this.cards && (column.room ?? 0) > width).map((column) => column.id).join(' ');
   }
 
   get #sort(): string {
@@ -224,7 +233,8 @@ export class MgTable<T> extends MgElement {
   }
 
   protected override render(): unknown {
-    const columns = this.columns.filter((column) => !this.#hidden.has(column.id) || column.main);
+    const left = this.left.split(' ');
+    const columns = this.columns.filter((column) => column.main || !(this.#hidden.has(column.id) || left.includes(column.id)));
     const all = this.#page;
     const keys = all.filter((entry) => !entry.gone).map((entry) => entry.key);
     const places = this.#window.places(all, () => this.#widest(columns));

@@ -89,7 +89,7 @@ export class MgDeploymentsActive extends MgElement {
       sort: (one) => one.state,
       text: (one) => `${one.state} ${one.reason}`,
     },
-    { id: 'model', label: 'Model', cell: (one) => one.model, sort: (one) => one.model },
+    { id: 'model', label: 'Model', room: 1020, cell: (one) => one.model, sort: (one) => one.model },
     {
       id: 'where',
       label: 'GPUs',
@@ -99,7 +99,7 @@ export class MgDeploymentsActive extends MgElement {
     },
     { id: 'origin', label: 'Origin', cell: (one) => html`<mg-badge>${one.origin}</mg-badge>`, sort: (one) => one.origin, optional: true },
     { id: 'runtime', label: 'Runtime', cell: (one) => one.runtime, sort: (one) => one.runtime, optional: true },
-    { id: 'port', label: 'Port', numeric: true, cell: (one) => one.port ?? UNKNOWN, sort: (one) => one.port },
+    { id: 'port', label: 'Port', numeric: true, room: 1080, cell: (one) => one.port ?? UNKNOWN, sort: (one) => one.port },
     { id: 'rate', label: 'Requests/s', numeric: true, nowrap: true, cell: (one) => number(one.requests_per_second), sort: (one) => one.requests_per_second },
     { id: 'errors', label: 'Errors', numeric: true, nowrap: true, cell: (one) => ratio(one.error_ratio), sort: (one) => one.error_ratio },
     {
@@ -133,7 +133,7 @@ export class MgDeploymentsActive extends MgElement {
     return html`<h1 class="visually-hidden">Active deployments</h1>
       <mg-state .source=${state.deployments} rows="5">
         ${all.length
-          ? html`<mg-table name="deployments" label="deployments" sort="id" .columns=${this.#columns} .rows=${rows} .current=${open} selectable .selection=${this.selected}
+          ? html`<mg-table name="deployments" label="deployments" sort="id" cards-below="880" .columns=${this.#columns} .rows=${rows} .current=${open} selectable .selection=${this.selected}
               @mg-select=${(event: CustomEvent<ReadonlySet<string>>) => (this.selected = event.detail)}
               .rowKey=${(one: DeploymentView) => one.id}>${this.#facets(all)}${this.#buttons()}</mg-table>`
           : html`<mg-empty heading="Nothing is deployed" icon="deployments">
