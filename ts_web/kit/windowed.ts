@@ -2,7 +2,7 @@ import { nothing, type LitElement, type ReactiveController } from 'lit';
 import { Directive, directive, type ElementPart } from 'lit/directive.js';
 
 /** So many rows are simply all there, so that the browser's own search finds them. */
-const WHOLE = 100;
+const WHOLE = 40;
 /** Above and below what is seen, so that scrolling finds rows. */
 const AROUND_PX = 300;
 /** Of a row, before one was measured. */
@@ -31,8 +31,6 @@ export class Windowed<T> implements ReactiveController {
     private readonly keyOf: (row: T) => string,
     /** What the rows lie in, and begin with. */
     private readonly body: () => Element | null | undefined,
-    /** Up to so many rows all are there; less where rows are wide. */
-    private readonly whole = WHOLE,
   ) {
     host.addController(this);
   }
@@ -58,7 +56,7 @@ export class Windowed<T> implements ReactiveController {
 
   /** Whether there are more rows than are shown. */
   get partial(): boolean {
-    return this.#rows.length > this.whole && !this.#print.matches;
+    return this.#rows.length > WHOLE && !this.#print.matches;
   }
 
   /** The places of `rows`, top to bottom. Of a long list those with a key in `kept()` are there wherever the page is. */

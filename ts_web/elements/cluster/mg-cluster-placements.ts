@@ -56,7 +56,7 @@ export class MgClusterPlacements extends MgElement {
     for (const source of [state.placements, state.nodes]) this.whileConnected(() => source.hold());
   }
 
-  readonly #window = new Windowed<PlacementRow>(this, (row) => row.target, () => this.renderRoot.querySelector('tbody'), 40);
+  readonly #window = new Windowed<PlacementRow>(this, (row) => row.target, () => this.renderRoot.querySelector('tbody'));
 
   /** Few elements: a fleet has a thousand of these, most of them empty. What is in one stands beside its label together. */
   #cell(row: PlacementRow, node: string): unknown {
