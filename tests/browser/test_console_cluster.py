@@ -69,7 +69,9 @@ def test_a_node_that_stands_alone_says_how_it_becomes_a_control_plane(
         expect(dialog.get_by_text("worker-a stands alone")).to_be_visible()
         dialog.get_by_role("button", name="Copy the command that makes this node a control plane").click()
         copied = page.evaluate("navigator.clipboard.readText()")
-        assert copied == "modelgrid config set cluster.role control-plane"
+        assert (
+            copied == f"modelgrid config set cluster.role control-plane --config {cluster.workers[WORKER].config_path}"
+        )
         expect(dialog.get_by_role("link", name="Settings ▸ Cluster")).to_have_attribute("href", "/settings")
         assert violations(page) == []
 
@@ -143,7 +145,7 @@ def test_the_worker_shows_what_is_its_own_and_leads_to_its_control_plane(
         page.keyboard.press("Escape")
         page.goto("/deployments/active")
         expect(page.get_by_role("link", name="qwen2-5-0-5b-instruct")).to_be_visible()
-        page.goto("/models/catalog")
+        page.goto(f"/models/catalog?q={OTHER}")
         expect(page.get_by_role("button", name=f"Deploy {OTHER}")).to_be_disabled()
     refused = ask(joined.workers[WORKER], "POST", f"/nodes/{WORKER}/drain")
     assert refused.status_code == 409, refused.text

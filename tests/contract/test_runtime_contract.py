@@ -12,7 +12,7 @@ import pytest
 from runtime_stage import Stage, get, running, stage, until, unusable
 
 from modelgrid.adapters.runtime_external.runtime import ExternalRuntime
-from modelgrid.domain.engine import EngineLaunch, EngineRef, EngineState
+from modelgrid.domain.engine import EngineLaunch, EngineRef, EngineState, LogLine
 from modelgrid.domain.errors import Conflict, InvalidInput, LaunchRefused, RuntimeUnavailable
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.domain.target import RuntimeKind
@@ -207,7 +207,13 @@ async def test_remove_leaves_nothing_and_may_be_repeated(theatre: Stage) -> None
 async def test_logs_tail_and_streams(theatre: Stage) -> None:
     runtime = theatre.runtime()
     ref = await theatre.started(runtime, theatre.launch("--lines", "50"))
-    lines = [line async for line in runtime.logs(ref)]
+    lines: list[LogLine] = []
+
+    async def all_written() -> bool:
+        lines[:] = [line async for line in runtime.logs(ref)]
+        return len(lines) >= 52
+
+    await until(all_written, "what the engine said has been written")
     assert {(line.stream, line.text) for line in lines} >= {("stdout", "engine starts"), ("stderr", "a warning")}
     assert all(abs(line.at - time.time()) < 60 for line in lines)
     # Standard output and error are two pipes: only within each of them the order is the engine's.

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -115,7 +116,11 @@ def test_a_child_that_starts_again_finds_what_waited(
 
 
 def _children(pid: int) -> list[tuple[int, list[str]]]:
-    return [(child.pid, child.cmdline()) for child in psutil.Process(pid).children()]
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            found.append((child.pid, child.cmdline()))
+    return found
 
 
 def _is_taken(port: int) -> bool:

@@ -33,6 +33,7 @@ DEPLOYMENT = {
     "spec": {
         "image": "x", "args": ["x"], "env": {"x": "x"},
         "mounts": [{"source": "x", "target": "x", "read_only": True}],
+        "trust_remote_code": True,
     },
     "decision": {
         "node": "x", "gpus": ["x"], "summary": "x",

@@ -30,7 +30,6 @@ def refusals(text: str) -> list[dict[str, str]]:
         ('{"gpus": {"simulate": [{"name": "L4"}]}}', "gpus.simulate.0.vramGib", "required"),
         ('{"docker": {"runtime": "lxc"}}', "docker.runtime", "'docker'"),
         ('{"docker": {"image": {"cpu": "--privileged"}}}', "docker.image.cpu", "an image reference"),
-        ('{"containers": [{"name": "a", "model": "m", "image": "-v/x"}]}', "containers.0.image", "an image reference"),
         ('{"cluster": {"heartbeatInterval": 0}}', "cluster.heartbeatInterval", "greater"),
         ('{"cluster": {"labels": {"rack": "a b"}}}', "cluster.labels.rack", "pattern"),
         ('{"cluster": {"role": "worker", "peerPort": 8081}}', "the top level", "api.uiPort and cluster.peerPort"),

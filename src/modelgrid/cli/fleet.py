@@ -9,8 +9,6 @@ from modelgrid.cli.output import ago, counted, paragraph, print_json, say, statu
 from modelgrid.cli.pages import every
 from modelgrid.cli.session import Session
 from modelgrid.cli.tables import NOTHING, Column, facts, table
-from modelgrid.config.file import load_config
-from modelgrid.config.urls import reachable
 from modelgrid.domain.deployment import DeploymentState
 from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
 
@@ -78,7 +76,10 @@ def _say_verdict(verdict: str, sentence: str) -> None:
 
 def _serving_gateway(session: Session) -> str | None:
     """Return the address of this machine's gateway when it answers that it serves, which it does without control."""
-    import httpx  # noqa: PLC0415  costs 0.1 s
+    import httpx  # noqa: PLC0415  costs 0.1 s, as the configuration does
+
+    from modelgrid.config.file import load_config  # noqa: PLC0415
+    from modelgrid.config.urls import reachable  # noqa: PLC0415
 
     try:
         api = load_config(session.config).api

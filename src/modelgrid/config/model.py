@@ -202,7 +202,7 @@ class ContainerConfig(Section):
     name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$")
     model: str = Field(min_length=1, max_length=256)
     replicas: int = Field(1, ge=0, le=64)
-    image: Image | None = None
+    image: str | None = None
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = Field(default_factory=dict)
     gpus: int | tuple[str, ...] | None = Field(None, description="GPU count per instance, or the ids of its GPUs.")
