@@ -90,6 +90,7 @@ def copied(page: Page) -> str:
 def test_a_model_is_ensured_and_cleared_again(page: Page, fleet: DaemonUnderTest) -> None:
     go(page, "/cluster/desired")
     page.get_by_role("link", name="Ensure a model").click()
+    page.get_by_label("Filter models").fill(OTHER)
     page.get_by_role("button", name=f"Deploy {OTHER}").click()
     deploy(page)
     fleet.wait_for({"running": 1}, target=OTHER)
@@ -202,6 +203,8 @@ def test_what_the_registry_has_anew_is_announced_and_taken_over(page: Page) -> N
     drift = page.get_by_role("status").filter(has_text="The catalog's source has moved on: 1 model new.")
     expect(drift).to_be_visible()
     drift.get_by_role("link", name="Open the catalog").click()
+    settled(page)
+    page.goto(f"/models/catalog?q={NEWS}")
     settled(page)
     expect(row_of(page, NEWS)).to_have_count(0)
     page.get_by_role("button", name="Refresh", exact=True).click()

@@ -84,7 +84,7 @@ def spoken(dialog: Locator, fleet: DaemonUnderTest, receiver: Receiver) -> tuple
 def test_a_deployment_is_copied_with_the_environment_of_who_runs_it(
     page: Page, fleet: DaemonUnderTest, receiver: Receiver
 ) -> None:
-    page.goto("/models/catalog")
+    page.goto(f"/models/catalog?q={MODEL}")
     settled(page)
     page.get_by_role("button", name=f"Deploy {MODEL}").click()
     dialog = page.locator("mg-deploy-dialog")

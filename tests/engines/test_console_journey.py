@@ -62,7 +62,7 @@ def page(made: EngineDaemon) -> Iterator[Page]:
 
 def deploy(page: Page, model: str, context: int) -> str:
     """Deploy a model from the catalog, on the CPU; return the id of its deployment, whose drawer is open then."""
-    page.goto("/models/catalog?capability=chat")
+    page.goto(f"/models/catalog?capability=chat&q={model}")
     settled(page)
     page.get_by_role("button", name=f"Deploy {model}").click()
     dialog = page.locator("mg-deploy-dialog")
