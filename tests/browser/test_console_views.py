@@ -77,6 +77,7 @@ def test_keys_walk_through_views_rows_and_the_drawer(page: Page) -> None:
     page.keyboard.press("g")
     page.keyboard.press("d")
     expect(page).to_have_url(re.compile("/deployments/active$"))
+    expect(page.get_by_label("Filter deployments")).to_be_visible()  # the former view stays until this one is there
     settled(page)
     page.keyboard.press("j")
     page.keyboard.press("j")
