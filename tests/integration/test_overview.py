@@ -23,7 +23,8 @@ def test_vitals_follow_the_traffic(shared_daemon: DaemonUnderTest) -> None:
         def ask() -> Any:
             openai.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "hi"}], max_tokens=8)
             found = client.overview()["vitals"]
-            return found["output_tokens_per_second"] and found["latency_seconds"]["p50"] and found
+            seen = found["output_tokens_per_second"] and found["latency_seconds"]["p50"]
+            return seen and found["daemon_cpu_percent"] and found  # measured over a second, in which it may rest
 
         vitals = wait_until("the vitals show it", ask)
     assert vitals["error_ratio"] == 0
@@ -34,7 +35,7 @@ def test_vitals_follow_the_traffic(shared_daemon: DaemonUnderTest) -> None:
     assert (vitals["queued"], vitals["gpu_utilization_percent"] is not None) == (0, True)
     assert 0 < vitals["vram_used_bytes"] < vitals["vram_total_bytes"]
     assert 20_000_000 < vitals["daemon_memory_bytes"] < 500_000_000
-    assert vitals["daemon_cpu_percent"] > 0
+    assert 0 < vitals["daemon_cpu_percent"] < 1000
     assert vitals["daemon_loop_lag_seconds"] >= 0
     assert client.overview()["catalog_drift"] == {"added": [], "changed": [], "removed": []}
     (shown,) = [row for row in client.list_deployments()["items"] if row["id"] == item["id"]]
