@@ -150,7 +150,7 @@ def _resolved(listen: Listen) -> list[Any]:
 def why_not(host: str, port: int, *, ours: bool) -> str:
     """Return why nobody could listen there, or nothing. `ours`: the daemon holds that port, on another address."""
     try:
-        for item in _bind(Listen(name="", host=host, port=port, count=1, waits=False), 1, trial=not ours):
+        for item in _bind(Listen(name="", host=host, port=port, count=1, waits=True), 1, trial=not ours):
             item.close()
     except OSError as error:
         return error.strerror or str(error)
