@@ -1,9 +1,8 @@
 """What else a button does: wanted and cleared, refreshed, deployed again, copied, in bulk, and the daemon restarted."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from browser_kit import first_login, log_in, one_time_password, settled, watched_page
 from daemon_under_test import SMALL, DaemonUnderTest, daemon_in, wait_until
 from playwright.sync_api import Browser, Locator, Page, expect
+from tests.http_server import served
 
 from modelgrid.adapters import catalog_packaged
 
@@ -35,14 +35,8 @@ def registry() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/catalog.json"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Handler) as url:
+        yield f"{url}/catalog.json"
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,10 @@
 import json
 import os
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from browser_kit import settled
 from daemon_under_test import MODELGRID, DaemonUnderTest
 from playwright.sync_api import Locator, Page, expect
+from tests.http_server import served
 
 MODEL = "Qwen/Qwen3-4B-Instruct-2507"
 ODD = 'it\'s "$HOME" \\n `id`'
@@ -62,15 +62,8 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with served(Handler) as found.url:
+        yield found
 
 
 def spoken(dialog: Locator, fleet: DaemonUnderTest, receiver: Receiver) -> tuple[str, str]:
