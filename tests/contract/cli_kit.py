@@ -11,17 +11,17 @@ import struct
 import subprocess
 import sys
 import termios
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.http_server import served
 from tests.ports import free_ports
 
 from modelgrid.cli.main import run
@@ -186,20 +186,12 @@ class FakeApi:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
         state = folder / "fake-state"
         (state / "run").mkdir(parents=True)
         (state / "token").write_text("token")
-        (state / "run/endpoint.json").write_text(json.dumps({"url": f"http://127.0.0.1:{server.server_port}"}))
-        try:
+        with served(Handler) as url:
+            (state / "run/endpoint.json").write_text(json.dumps({"url": url}))
             yield Place(folder / "none.json", state)
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 class Terminal:
