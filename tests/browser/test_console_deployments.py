@@ -75,6 +75,11 @@ def test_stopped_started_removed_and_remembered(page: Page, fleet: DaemonUnderTe
 
     choose("Stop")
     expect(row.get_by_text("Stopped")).to_be_visible()
+    follower = page.context.new_page()
+    follower.goto(f"/deployments/history?open={one['id']}")
+    followed = follower.locator("mg-drawer")
+    expect(followed.get_by_text("stop requested by")).to_be_visible()
+    expect(followed.locator("mg-status").get_by_text("Stopped")).to_be_visible()
     choose("Start")
     expect(row.get_by_text("Running")).to_be_visible()
     choose("Remove…")
@@ -88,3 +93,4 @@ def test_stopped_started_removed_and_remembered(page: Page, fleet: DaemonUnderTe
     expect(drawer.get_by_text("remove requested by")).to_be_visible()
     drawer.get_by_role("region", name="Last lines of").evaluate("pane => pane.scrollTop = 0")
     expect(drawer.get_by_text("SIMULATED engine").first).to_be_visible()
+    expect(followed.get_by_text("remove requested by")).to_be_visible()  # it was open all the time

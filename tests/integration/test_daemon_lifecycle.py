@@ -97,6 +97,7 @@ def test_stop_start_and_restart_keep_the_row_and_count_the_starts(daemon: Daemon
     (stopped,) = daemon.wait_for({"stopped": 1}, target=SMALL)
     assert stopped["id"] == first["id"]
     assert "stop requested by local" in stopped["reason"]
+    assert daemon.client.show_history(first["id"])["state"] == "stopped"
     assert stopped["engine_id"] is None
     assert daemon.engine_pids() == {}
     assert daemon.client.show_target(SMALL)["replicas"] == 1, "a stopped one counts, and is not replaced"

@@ -12,7 +12,7 @@ from modelgrid.api.paging import MarkText, mark_text, parse_mark
 from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
 from modelgrid.decide.log_level import level_of
-from modelgrid.domain.deployment import DeploymentState
+from modelgrid.domain.deployment import DeploymentState, Intent
 from modelgrid.domain.engine import LogLine
 from modelgrid.domain.errors import NotFound
 from modelgrid.domain.event import Level
@@ -66,13 +66,14 @@ async def list_history(
     node: str | None = None,
     origin: Origin | None = None,
 ) -> HistoryList:
-    """Return deployments that ended, newest first, without their log lines. One that was started again is left out."""
+    """Return deployments that ended, newest first, without their log lines. One that was started again is left out, and
+    one that is being removed until that is done."""
     views: list[HistoryView] = []
     async for record in _records(services, before):
         item = record.deployment
         place = item.placement.node if item.placement else None
         fits = model in (None, item.model, item.target) and node in (None, place) and origin in (None, item.origin)
-        if not fits or _lives_again(services, record):
+        if not fits or _has_more_to_come(services, record):
             continue
         if len(views) == limit:
             return HistoryList(items=views, next_before=mark_text((views[-1].ended_at, views[-1].id)))
@@ -149,9 +150,9 @@ def line_view(number: int, line: LogLine, level: Level) -> LogLineView:
     return LogLineView(number=number, at=line.at, stream=line.stream, level=level, text=line.text)
 
 
-def _lives_again(services: Services, record: HistoryRecord) -> bool:
+def _has_more_to_come(services: Services, record: HistoryRecord) -> bool:
     present = services.registry.find(record.deployment.id)
     if present is None:
         return False
     state = classify(present, services.clock.now()).state
-    return state not in {DeploymentState.STOPPED, DeploymentState.FAILED}
+    return present.intent is Intent.REMOVE or state not in {DeploymentState.STOPPED, DeploymentState.FAILED}

@@ -41,17 +41,27 @@ async def stop(kept: Kept, deployment: Deployment) -> None:
         failpoint("stopped")
         await kept.hear_last_lines()
         if not deployment.restart_requested or deployment.intent is not Intent.RUN:
-            await kept.keep_last_lines(deployment, deployment.intent_reason)
+            await kept.keep_last_lines(_without_engine(deployment, kept.tools.clock.now()), deployment.intent_reason)
         await runtime.remove(ref)
         failpoint("engine_removed")
     now = kept.tools.clock.now()
     await kept.change(
-        lambda d: replace(
-            d, engine=None, engine_gone_at=now, ready_at=None, started_at=None, port=None, unhealthy_since=None
-        ),
+        lambda d: _without_engine(d, now),
         kept.event("stopped", deployment.intent_reason or "stopped", by=deployment.intent_by),
     )
     kept.tools.engine_gone()
+
+
+def _without_engine(deployment: Deployment, now: float) -> Deployment:
+    return replace(
+        deployment,
+        engine=None,
+        engine_gone_at=now,
+        ready_at=None,
+        started_at=None,
+        port=None,
+        unhealthy_since=None,
+    )
 
 
 async def _unrecorded(kept: Kept, deployment: Deployment) -> EngineRef | None:

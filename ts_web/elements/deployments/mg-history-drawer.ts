@@ -2,6 +2,7 @@ import { css, html, nothing, type PropertyValues } from 'lit';
 import { customElement, property } from 'lit/decorators.js';
 import { api, call, type Schemas } from '../../data/client.ts';
 import { LiveCollection, LiveDocument } from '../../data/live.ts';
+import type { Change } from '../../data/stream/protocol.ts';
 import '../../kit/drawer.ts';
 import { MgElement } from '../../kit/element.ts';
 import { EndedLog } from '../../kit/log/lines.ts';
@@ -16,6 +17,18 @@ import './mg-timeline.ts';
 import type { EventView } from './mg-timeline.ts';
 
 type Line = Schemas['LogLineView'];
+type HistoryView = Schemas['HistoryView'];
+
+/** What is kept of one deployment: its record is written anew when it is started and ends once more. */
+class Ended extends LiveDocument<HistoryView> {
+  constructor(deployment: string) {
+    super(`deployment:${deployment}`, () => call(api.GET('/v1/_ui/history/{deployment}', { params: { path: { deployment } } })));
+  }
+
+  protected override apply(changes: readonly Change[]): void {
+    if (changes.some((change) => change.op === 'append')) this.reload();
+  }
+}
 
 /** A deployment that ended: its last lines and its events. */
 @customElement('mg-history-drawer')
@@ -30,7 +43,7 @@ export class MgHistoryDrawer extends MgElement {
   ];
 
   @property() deployment = '';
-  #record!: LiveDocument<Schemas['HistoryView']>;
+  #record!: Ended;
   #events!: LiveCollection<EventView>;
   #letGo: (() => void)[] = [];
   #shown: { readonly lines: readonly Line[]; readonly log: EndedLog } | undefined;
@@ -45,7 +58,7 @@ export class MgHistoryDrawer extends MgElement {
     this.#release();
     const path = { deployment: this.deployment };
     const topic = `deployment:${this.deployment}`;
-    this.#record = new LiveDocument(topic, () => call(api.GET('/v1/_ui/history/{deployment}', { params: { path } })));
+    this.#record = new Ended(this.deployment);
     this.#events = new LiveCollection<EventView>(topic, (event) => String(event.seq), () =>
       call(api.GET('/v1/_ui/deployments/{deployment}/events', { params: { path, query: { limit: 1000 } } })),
     );
