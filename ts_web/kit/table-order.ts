@@ -1,5 +1,7 @@
 /** What a table shows and in which order: pure functions of rows and columns. */
 
+import { natural } from './natural.ts';
+
 export interface Column<T> {
   readonly id: string;
   /** The heading; empty for actions. */
@@ -41,11 +43,6 @@ export function matching<T>(rows: readonly T[], columns: readonly Column<T>[], f
   });
 }
 
-let collator: Intl.Collator | undefined;
-
-/** Made when something is sorted: the first use of `Intl` in a page takes as long as drawing it. */
-const words = (): Intl.Collator => (collator ??= new Intl.Collator('en', { numeric: true, sensitivity: 'base' }));
-
 /** Return the rows in the order that `sort` names (`name`, or `-name` downwards); equal rows keep theirs. */
 export function sorted<T>(rows: readonly T[], columns: readonly Column<T>[], sort: string): readonly T[] {
   const downwards = sort.startsWith('-');
@@ -54,7 +51,7 @@ export function sorted<T>(rows: readonly T[], columns: readonly Column<T>[], sor
   return [...rows].sort((a, b) => {
     const [left, right] = [value(a) ?? null, value(b) ?? null];
     if (left === null || right === null) return Number(left === null) - Number(right === null);
-    const order = typeof left === 'number' && typeof right === 'number' ? left - right : words().compare(String(left), String(right));
+    const order = typeof left === 'number' && typeof right === 'number' ? left - right : natural(String(left), String(right));
     return downwards ? -order : order;
   });
 }

@@ -5,6 +5,7 @@ import { copyItem } from '../../commands.ts';
 import '../../kit/badge.ts';
 import '../../kit/copy.ts';
 import { MgElement } from '../../kit/element.ts';
+import { natural } from '../../kit/natural.ts';
 import { number, ratio, UNKNOWN } from '../../kit/format.ts';
 import '../../kit/menu.ts';
 import '../../kit/stack.ts';
@@ -117,7 +118,7 @@ export class MgDeploymentsActive extends MgElement {
     const chosen = param('state');
     const counts = new Map<string, number>();
     for (const one of all) counts.set(one.state, (counts.get(one.state) ?? 0) + 1);
-    const states = [...counts.keys()].sort((a, b) => Number(NEEDS_SOMEBODY.includes(b)) - Number(NEEDS_SOMEBODY.includes(a)) || a.localeCompare(b));
+    const states = [...counts.keys()].sort((a, b) => Number(NEEDS_SOMEBODY.includes(b)) - Number(NEEDS_SOMEBODY.includes(a)) || natural(a, b));
     if (chosen && !counts.has(chosen)) states.push(chosen);
     return html`<nav class="facets" slot="filters" aria-label="By state">
       <a href=${hrefWith({ state: null, page: null })} aria-current=${chosen ? nothing : 'true'}>all ${all.length}</a>

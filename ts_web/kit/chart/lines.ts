@@ -1,3 +1,4 @@
+import { natural } from '../natural.ts';
 import type { Point } from '../sparkline.ts';
 
 /** One line of a chart. */
@@ -23,7 +24,7 @@ export function columns(lines: readonly Line[]): (number | null)[][] {
 export function few(lines: readonly Line[], most = MOST_LINES): readonly Line[] {
   if (lines.length <= most) return lines;
   const sum = (line: Line): number => line.points.reduce((total, [, value]) => total + (value ?? 0), 0);
-  const byName = (a: Line, b: Line): number => a.label.localeCompare(b.label, 'en', { numeric: true });
+  const byName = (a: Line, b: Line): number => natural(a.label, b.label);
   const ranked = [...lines].sort((a, b) => sum(b) - sum(a) || byName(a, b));
   const rest = ranked.slice(most - 1);
   const totals = new Map<number, number | null>();
