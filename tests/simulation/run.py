@@ -31,7 +31,7 @@ def main() -> int:
 
     seeds = [chosen.seed] if chosen.seed is not None else range(chosen.first, chosen.first + chosen.seeds)
     total: Counter[str] = Counter()
-    broken, rest, cpu = [], [], 0.0
+    broken, rest, idle, cpu = [], [], [], 0.0
     jobs = min(chosen.jobs, len(seeds))
     pool = ProcessPoolExecutor(jobs) if jobs > 1 else None
     for result in pool.map(run, seeds, chunksize=4) if pool else map(run, seeds):
@@ -45,11 +45,13 @@ def main() -> int:
             print(f"  again: {sys.executable} {sys.argv[0]} --seed {result.seed} --trace", flush=True)
         else:
             rest.append(result.figures.rest_after)
+            idle.append(result.figures.idle_before_rest)
     happened = ", ".join(f"{name} {count}" for name, count in sorted(total.items()))
     print(f"{len(seeds)} seeds, {len(broken)} broken, {cpu:.0f} s of CPU. {happened}")
     if rest:
         rest.sort()
         print(f"at rest after the last fault: median {rest[len(rest) // 2]:.1f} s, longest {rest[-1]:.1f} s")
+        print(f"of it without an engine that loads or ends: longest {max(idle):.1f} s")
     return 1 if broken else 0
 
 

@@ -41,6 +41,18 @@ def check_engines(machines: Mapping[str, Machine], excused: Collection[str]) -> 
         raise Broken(f"exclusive, and runs more than once: {', '.join(once)}")
 
 
+def orphans(workers: Mapping[str, Daemon], machines: Mapping[str, Machine]) -> frozenset[tuple[str, str]]:
+    """Return the engines, each with its machine, that no deployment of the machine's daemon stands behind, where that
+    daemon is there to see them."""
+    found = set()
+    for name, machine in machines.items():
+        services = workers[name].services
+        if workers[name].serves and isinstance(services, WorkerServices):
+            known = {row.id for row in services.registry.all()}
+            found |= {(name, key) for key, engine in machine.engines.items() if engine.ref.deployment not in known}
+    return frozenset(found)
+
+
 def what_moves(services: ControlServices | None, workers: Mapping[str, Daemon], machines: Mapping[str, Machine]) -> str:
     """Return what is not at rest yet; empty when there is nothing left to decide, every order is obeyed, every fact
     known, and the engines are those of the rows."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
-from sim_checks import Broken, check_engines, what_moves
+from sim_checks import Broken, check_engines, orphans, what_moves
 from sim_daemons import CONTROL, HEARTBEAT_SECONDS, ControlServices, Daemon, WorkerServices
 from sim_machine import Machine
 from sim_network import Network
@@ -32,8 +32,11 @@ from modelgrid.services.targets import TargetRequest
 
 FAULTS_END = 420.0
 ENDS = 600.0
-REST_WITHIN = 90.0
-"""Seconds after the last fault."""
+STEP_SECONDS = 0.5
+REST_WITHIN = 2 * HEARTBEAT_SECONDS
+"""Seconds after the last fault in which no engine loads or ends, and it is not at rest yet all the same."""
+ORPHAN_WITHIN = 2 * HEARTBEAT_SECONDS
+"""Seconds after which a daemon has ended an engine that no deployment of it stands behind."""
 MODELS = ("org/tiny", "org/middle", "org/embed", "org/latent")
 ONCE = "org/latent"
 """Its target is exclusive, with one replica."""
@@ -47,6 +50,8 @@ class Figures:
 
     seen: Counter[str] = field(default_factory=Counter)
     rest_after: float = 0.0
+    idle_before_rest: float = 0.0
+    """Seconds of these in which nobody waited for an engine."""
 
 
 class Cluster:
@@ -69,6 +74,8 @@ class Cluster:
         self._away_since: dict[str, float] = {}
         self._unfenced: set[str] = set()
         """Nodes whose daemon was away too long to end exclusive engines in time."""
+        self._orphans: dict[tuple[str, str], float] = {}
+        """Engines without a deployment, and since when."""
         self._broken: Broken | None = None
         self.loop.after_each = self._after_each
 
@@ -79,9 +86,10 @@ class Cluster:
         try:
             self.loop.run_until_complete(self._play())
         finally:
-            for task in asyncio.all_tasks(self.loop):
-                task.cancel()
-            self.loop.run_until_complete(asyncio.sleep(0))
+            while tasks := asyncio.all_tasks(self.loop):
+                for task in tasks:
+                    task.cancel()
+                self.loop.run_until_complete(asyncio.wait(tasks))
             asyncio.set_event_loop(None)
             self.loop.close()
         return self.figures
@@ -108,9 +116,11 @@ class Cluster:
         await self._until(FAULTS_END, helpers)
         await self._all_is_well(helpers)
         while not self._at_rest():
-            if self.loop.time() > FAULTS_END + REST_WITHIN:
-                raise Broken(f"not at rest {REST_WITHIN:g} s after the last fault: {self._why}")
-            await self._until(self.loop.time() + 0.5, [])
+            if not any(machine.works for machine in self.machines.values()):
+                self.figures.idle_before_rest += STEP_SECONDS
+            if self.figures.idle_before_rest > REST_WITHIN or self.loop.time() > ENDS:
+                raise Broken(f"not at rest after {self.loop.time() - FAULTS_END:g} s without a fault: {self._why}")
+            await self._until(self.loop.time() + STEP_SECONDS, [])
         self.figures.rest_after = self.loop.time() - FAULTS_END
         self.say("at rest")
         before = self._all_rows()
@@ -122,7 +132,8 @@ class Cluster:
 
     async def _until(self, when: float, helpers: list[asyncio.Task[None]]) -> None:
         while self.loop.time() < when:
-            await asyncio.sleep(min(0.5, when - self.loop.time()))
+            await asyncio.sleep(min(STEP_SECONDS, when - self.loop.time()))
+            self._check_orphans()
             if self._broken is not None:
                 raise self._broken
             daemons = (self.control, *self.workers.values())
@@ -311,6 +322,13 @@ class Cluster:
                 check_engines(self.machines, {*self._unfenced, *self._away_since})
             except Broken as broken:
                 self._broken = broken
+
+    def _check_orphans(self) -> None:
+        now = self.loop.time()
+        self._orphans = {one: self._orphans.get(one, now) for one in orphans(self.workers, self.machines)}
+        for (machine, engine), since in self._orphans.items():
+            if now - since > ORPHAN_WITHIN and self._broken is None:
+                self._broken = Broken(f"an orphan for {now - since:g} s: {engine} on {machine}")
 
     def _check_plan(self, effects: tuple[Effect, ...]) -> None:
         services = self.services

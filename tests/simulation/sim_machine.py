@@ -59,6 +59,7 @@ class Machine:
         self._changed = changed
         self._sizes = {GpuId(f"nvidia-{index}"): gib * GIB for index in range(gpus)}
         self._inventory: GpuInventory | None = None
+        self._stopping = 0
         self._next_id = 0
         self._next_port = 41_000
 
@@ -99,6 +100,12 @@ class Machine:
             vram_used_bytes=used,
             vram_free_bytes=total - used,
         )
+
+    @property
+    def works(self) -> bool:
+        """Whether an engine loads or is told to end: that takes the time that it takes."""
+        now = self.clock.monotonic()
+        return self._stopping > 0 or any(engine.runs and engine.ready_at > now for engine in self.engines.values())
 
     def power_off(self) -> None:
         self.up = False
@@ -171,7 +178,11 @@ class Machine:
         if engine is None or not engine.runs:
             return
         stubborn = not self.calm and self._rng.random() < 0.1
-        await asyncio.sleep(grace_seconds if stubborn else min(grace_seconds, self._rng.uniform(0.05, 3.0)))
+        self._stopping += 1
+        try:
+            await asyncio.sleep(grace_seconds if stubborn else min(grace_seconds, self._rng.uniform(0.05, 3.0)))
+        finally:
+            self._stopping -= 1
         self._end(engine, EngineExit(at=self.clock.now(), signal=15))
 
     async def remove(self, ref: EngineRef) -> None:
