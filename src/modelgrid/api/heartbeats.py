@@ -12,6 +12,9 @@ from modelgrid.services.cluster.control_plane import ControlPlane
 
 LARGEST_REPORT = 32 * 1024 * 1024
 """Bytes. A node with hundreds of deployments, each with the 500 last lines of one that has just ended, stays below."""
+PIECE_BYTES = 16 * 1024
+"""Of an answer: as much as goes into one TLS record (RFC 8446, 5.1). A connection keeps the room that the largest write
+took to encrypt, and there is one for each node."""
 T = TypeVar("T")
 
 
@@ -37,7 +40,9 @@ class Heartbeats:
             (b"cache-control", b"no-store"),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        for begin in range(0, len(body), PIECE_BYTES):
+            end = begin + PIECE_BYTES
+            await send({"type": "http.response.body", "body": body[begin:end], "more_body": end < len(body)})
 
 
 def bearer(scope: Scope) -> str:
