@@ -1,6 +1,7 @@
 """The arithmetic of `make bench`; what it runs is seen when it runs."""
 
 from benchmarks.bench_scale import MOST_MS, missed
+from benchmarks.gateway_bounds import held
 from benchmarks.profile import summary
 from benchmarks.table import BASE, Row, document, markdown
 from benchmarks.verdicts import Figure
@@ -65,3 +66,21 @@ def test_deciding_is_held_to_its_times_and_to_growing_no_faster_than_its_cluster
     (steep,) = missed(1_000, dict.fromkeys(MOST_MS, 20.0) | {"all at once": 26.0}, MOST_MS, 10, small)
     assert steep == "all at once costs 1.30 times as much per node as with 10 nodes"
     assert missed(100, dict.fromkeys(MOST_MS, 9_999.0), MOST_MS, 10, small) == [], "they are those of large clusters"
+
+
+def test_the_gateway_is_held_to_its_bounds_within_a_round() -> None:
+    direct = Row("direct", "", rounds=[{"one_connection_p50_us": 50.0}, {"one_connection_p50_us": 10.0}])
+    nginx = Row(BASE, "", rounds=[{"requests_per_second": 100.0}, {"requests_per_second": 10.0}])
+    envoy = Row("envoy", "", rounds=[{"requests_per_second": 60.0}, {"requests_per_second": 6.0}])
+    gone = Row("vllm-router", "", unavailable="no network")
+    ours = Row("modelgrid", "", rounds=[
+        {"requests_per_second": 50.0, "one_connection_p50_us": 180.0, "rss_start_mb": 33.0},
+        {"requests_per_second": 5.0, "one_connection_p50_us": 110.0, "rss_start_mb": 61.0},
+    ])  # fmt: skip
+    found = {figure.unit: (figure.value, figure.kept) for figure in held(ours, [nginx, envoy, gone], direct)}
+    assert found == {
+        "× nginx": (0.5, True),
+        "× envoy": ((50 / 60 + 5 / 6) / 2, False),
+        "µs": (115.0, True),
+        "MB": (47.0, True),
+    }
