@@ -32,6 +32,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonUnderTest
         client.chat.completions.create(model=SMALL, messages=[{"role": "user", "content": "Hi"}])
     wait_until("engines are on the page", lambda: "modelgrid_engine_up{" in page(found))
     yield found
+    found.clear()
     found.stop()
 
 
