@@ -286,7 +286,8 @@ class Calls(Transport):
         node: str | None = None,
         origin: Origin | None = None,
     ) -> HistoryList:
-        """Return deployments that ended, newest first, without their log lines. One that was started again is left out.
+        """Return deployments that ended, newest first, without their log lines. One that was started again is left out,
+        and one that is being removed until that is done.
         """
         answer: HistoryList = self._json(
             "GET",
