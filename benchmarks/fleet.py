@@ -29,6 +29,7 @@ from modelgrid.adapters.store_sql import open_store
 from modelgrid.client.http import ModelGridClient, local_client
 from modelgrid.decide.assignment import told
 from modelgrid.decide.effects import CreateDeployment
+from modelgrid.decide.liveness import answer_seconds
 from modelgrid.decide.reconcile import reconcile
 from modelgrid.domain.cluster import Member, Report
 from modelgrid.domain.deployment import Deployment
@@ -334,7 +335,7 @@ class Workers:
                     deployments=tuple(told(row if row.ready_at else replace(row, attempt=sequence)) for row in rows),
                 )
                 try:
-                    orders = await link.heartbeat(report)
+                    orders = await link.heartbeat(report, answer_seconds(HEARTBEAT_SECONDS))
                     obeyed, self.reports = (orders.epoch, orders.sequence), self.reports + 1
                 except ModelGridError as error:
                     self.refused = f"node-{number:02d}: {error}"

@@ -10,7 +10,7 @@ from sim_process import Process
 from modelgrid.domain.cluster import Orders, Report, SharedRouting
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError
 
-HEARTBEAT_TIMEOUT = 10.0
+CALL_SECONDS = 10.0
 HELD_SECONDS = 25.0
 
 
@@ -93,9 +93,9 @@ class Link:
             within,
         )
 
-    async def heartbeat(self, report: Report) -> Orders:
+    async def heartbeat(self, report: Report, within: float) -> Orders:
         return await self._ask(  # type: ignore[no-any-return]
-            lambda services: services.control.heartbeat(report.node.name, report), HEARTBEAT_TIMEOUT
+            lambda services: services.control.heartbeat(report.node.name, report), within
         )
 
     async def orders(self, epoch: int, sequence: int) -> Orders | None:
@@ -104,7 +104,7 @@ class Link:
         def held(services: Any) -> Coroutine[Any, Any, Any]:
             return services.orders.newer(name, epoch, sequence, wait_seconds=HELD_SECONDS)  # type: ignore[no-any-return]
 
-        return await self._ask(held, HELD_SECONDS + HEARTBEAT_TIMEOUT)  # type: ignore[no-any-return]
+        return await self._ask(held, HELD_SECONDS + CALL_SECONDS)  # type: ignore[no-any-return]
 
     async def routing(self, epoch: int, generation: int) -> SharedRouting | None:
         await asyncio.get_running_loop().create_future()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelgrid.decide.liveness import LONGEST_LOOK_SECONDS, ListeningClock, liveness
+from modelgrid.decide.liveness import LONGEST_LOOK_SECONDS, ListeningClock, answer_seconds, liveness
 from modelgrid.domain.node import NodeLiveness
 
 READY, SUSPECT, LOST = NodeLiveness.READY, NodeLiveness.SUSPECT, NodeLiveness.LOST
@@ -65,3 +65,8 @@ def test_a_restarted_control_plane_begins_with_silence_nought() -> None:
     clock = listened(*range(0, 40))
     assert liveness(clock.silence(), 5) is SUSPECT
     assert liveness(clock.look(40).silence(), 5) is LOST
+
+
+@pytest.mark.parametrize(("heartbeat", "seconds"), [(1, 5), (5, 5), (7.5, 7.5), (10, 10), (60, 10)])
+def test_an_answer_is_waited_for_about_a_heartbeat(heartbeat: float, seconds: float) -> None:
+    assert answer_seconds(heartbeat) == seconds

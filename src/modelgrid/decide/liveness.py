@@ -10,6 +10,7 @@ from modelgrid.domain.node import NodeLiveness
 
 SUSPECT_AFTER_HEARTBEATS = 3
 LOST_AFTER_HEARTBEATS = 8
+SHORTEST_ANSWER_SECONDS, LONGEST_ANSWER_SECONDS = 5.0, 10.0
 LONGEST_LOOK_SECONDS = 2.0
 """Most that one look counts. Looks are a second apart; after a longer pause it was the listener that was away."""
 
@@ -41,3 +42,9 @@ def liveness(silent_seconds_listened: float, heartbeat_seconds: float) -> NodeLi
     if silent_seconds_listened >= SUSPECT_AFTER_HEARTBEATS * heartbeat_seconds:
         return NodeLiveness.SUSPECT
     return NodeLiveness.READY
+
+
+def answer_seconds(heartbeat_seconds: float) -> float:
+    """Return how long a node waits for the answer to a report before it sends the next: about a heartbeat, as what is
+    lost on the way is known to be lost only then; long enough for a control plane that has much to do."""
+    return min(max(heartbeat_seconds, SHORTEST_ANSWER_SECONDS), LONGEST_ANSWER_SECONDS)

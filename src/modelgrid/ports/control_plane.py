@@ -10,8 +10,8 @@ class ControlPlaneLink(Protocol):
     host answered that nobody listens there), `Unauthenticated` when the node does not belong to the cluster any more,
     `Conflict` when it may not go on as it does."""
 
-    async def heartbeat(self, report: Report) -> Orders:
-        """Say all; return what is to be done. Bounded by 10 s."""
+    async def heartbeat(self, report: Report, within: float) -> Orders:
+        """Say all; return what is to be done. Bounded by `within` seconds."""
         ...
 
     async def orders(self, epoch: int, sequence: int) -> Orders | None:

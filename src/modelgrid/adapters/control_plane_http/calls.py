@@ -1,5 +1,6 @@
 """One call, and what its answer means."""
 
+import asyncio
 import errno
 
 import httpx
@@ -33,10 +34,12 @@ class _ErrorBody(msgspec.Struct):
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, *, body: bytes | None, timeout: float) -> bytes:  # noqa: ASYNC109
-    """Return the body of a good answer. Raises what the control plane answered with, or `ControlPlaneUnreachable`."""
+    """Return the body of a good answer, which has to be there within `timeout` seconds in all. Raises what the control
+    plane answered with, or `ControlPlaneUnreachable`."""
     try:
-        answer = await client.request(method, PREFIX + path, content=body, timeout=timeout)
-    except httpx.TransportError as error:
+        async with asyncio.timeout(timeout):
+            answer = await client.request(method, PREFIX + path, content=body, timeout=timeout)
+    except (httpx.TransportError, TimeoutError) as error:
         raise ControlPlaneUnreachable(
             f"The control plane at {client.base_url} does not answer: {str(error) or type(error).__name__}.",
             fix="This node serves on by itself and asks again every second.",

@@ -32,9 +32,9 @@ class HttpControlPlane:
         """Show this credential from the next call on."""
         self._client.headers["Authorization"] = f"Bearer {credential}"
 
-    async def heartbeat(self, report: Report) -> Orders:
+    async def heartbeat(self, report: Report, within: float) -> Orders:
         body = msgspec.json.encode(report)
-        return _decoded(await call(self._client, "POST", "/heartbeat", body=body, timeout=CALL_SECONDS), Orders)
+        return _decoded(await call(self._client, "POST", "/heartbeat", body=body, timeout=within), Orders)
 
     async def orders(self, epoch: int, sequence: int) -> Orders | None:
         path = f"/orders?epoch={epoch}&sequence={sequence}"

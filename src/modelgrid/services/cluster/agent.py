@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from modelgrid.decide.assignment import told
+from modelgrid.decide.liveness import answer_seconds
 from modelgrid.decide.routing_change import with_change
 from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
 from modelgrid.domain.deployment import Deployment
@@ -42,6 +43,8 @@ EVENTS_AT_ONCE = 200
 ORDERED = ("assigned", "_ordered", "removed")
 """How kinds of events end that the control plane has in its own timeline."""
 _TOLD = frozenset({Subject.DEPLOYMENT, Subject.GPU})
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -118,6 +121,8 @@ class NodeAgent:
         """As the last report had them."""
         self._obeying = asyncio.Lock()
         self._due = asyncio.Event()
+        self._back = asyncio.Event()
+        """Set, and cleared at once, when a report is answered after one was not."""
         self._fence = Fence(store, clock)
         self.contact = contact
         self.changed = Notifier()
@@ -145,7 +150,7 @@ class NodeAgent:
         report = await self._report()
         sent_at = self._clock.monotonic()
         try:
-            orders = await self._link.heartbeat(report)
+            orders = await self._link.heartbeat(report, answer_seconds(self._heartbeat_seconds))
         except ModelGridError as error:
             refused = isinstance(error, ControlPlaneUnreachable) and bool(error.details.get("refused"))
             self._fence.unanswered(sent_at, refused=refused)
@@ -155,6 +160,9 @@ class NodeAgent:
             self._fence.answered(sent_at)
         else:
             self._due.set()  # it started since it answered last, and takes only what was said to it
+        if self.contact.problem:
+            self._back.set()
+            self._back.clear()
         self._note(problem="")
         self._events_taken = orders.events_taken
         if len(report.events) == EVENTS_AT_ONCE:
@@ -185,7 +193,8 @@ class NodeAgent:
         while True:
             known = self._orders
             try:
-                orders = await self._link.orders(known.epoch if known else 0, known.sequence if known else 0)
+                epoch, sequence = (known.epoch, known.sequence) if known else (0, 0)
+                orders = await self._unless_back(self._link.orders(epoch, sequence))
                 if orders is not None:
                     self._control_epoch = orders.epoch
                     await self._obey(orders)
@@ -196,7 +205,7 @@ class NodeAgent:
         nothing = known = SharedRouting(epoch=0, generation=0)
         while True:
             try:
-                said = await self._link.routing(known.epoch, known.generation)
+                said = await self._unless_back(self._link.routing(known.epoch, known.generation))
                 if said is not None:
                     routing = with_change(known, said)
                     self._take_routing(routing)
@@ -207,6 +216,17 @@ class NodeAgent:
                 log.warning("news of the routing did not fit; all of it is asked for", reason=str(error))
                 known = nothing
                 await self._clock.sleep(PAUSE_SECONDS)
+
+    async def _unless_back(self, question: Coroutine[Any, Any, T | None]) -> T | None:
+        """Return the answer to a question that the control plane holds until there is news; `None` when it is to be
+        asked again, because the control plane is back: what was asked before may never be answered."""
+        answer, back = asyncio.create_task(question), asyncio.create_task(self._back.wait())
+        try:
+            await asyncio.wait({answer, back}, return_when=asyncio.FIRST_COMPLETED)
+            return answer.result() if answer.done() else None
+        finally:
+            answer.cancel()
+            back.cancel()
 
     async def _watch_fence(self) -> None:
         while True:
