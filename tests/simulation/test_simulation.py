@@ -5,16 +5,24 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sim_checks import EXCLUSIVE
 from sim_cluster import ONCE, OUT_OF_REACH_SECONDS, Cluster, run
-from sim_daemons import CONTROL
+from sim_daemons import CONTROL, HEARTBEAT_SECONDS, WorkerServices
 
 from modelgrid.decide import fit_rules
 from modelgrid.decide.fence import Assurance
+from modelgrid.decide.liveness import answer_seconds
+from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.ids import NodeName
 from modelgrid.domain.target import Constraints, EngineSpec
+from modelgrid.services import keeper
+from modelgrid.services.cluster.agent import PAUSE_SECONDS, NodeAgent
+from modelgrid.services.kept import Kept
 from modelgrid.services.targets import TargetRequest
 
 RUN = Path(__file__).resolve().parent / "run.py"
@@ -79,6 +87,64 @@ def test_a_node_that_restarts_while_cut_off_ends_in_time_what_may_run_only_once(
     assert len({line.split()[1] for line in started}) > 1  # another node has it now
 
 
+class HearsNothing(Cluster):
+    """What the control plane says to one node is lost for a while. Of the same node something is wanted meanwhile, and
+    something else as soon as it hears again. Nothing else goes wrong."""
+
+    back_after = took = float("inf")
+    """Seconds from the end of the cut until a report is answered, and from the second wish until there is an engine."""
+
+    async def _people(self) -> None: ...
+
+    async def _network_fails(self) -> None:
+        self.network.lossy = False
+        for machine in self.machines.values():
+            machine.calm = True
+        await asyncio.sleep(self.rng.uniform(10, 60))
+        name, services = next((name, worker.services) for name, worker in self.workers.items())
+        assert isinstance(services, WorkerServices)
+        self.network.cut |= {(CONTROL, name)}
+        await self._want(name, "org/tiny")
+        await asyncio.sleep(self.rng.uniform(7, 20))
+        self._heal({(CONTROL, name)})
+        healed = self.loop.time()
+        await self._when(lambda: not services.agent.contact.problem)
+        self.back_after = self.loop.time() - healed
+        await self._when(lambda: len(self.machines[name].engines) == 1)
+        await asyncio.sleep(1)  # what the first engine has to tell is told: no report is due that could be answered
+        wanted = self.loop.time()
+        await self._want(name, "org/embed")
+        await self._when(lambda: len(self.machines[name].engines) == 2)
+        self.took = self.loop.time() - wanted
+
+    async def _want(self, name: str, model: str) -> None:
+        assert self.services is not None
+        request = TargetRequest(
+            model=model, spec=EngineSpec(context=1024), constraints=Constraints(node=NodeName(name))
+        )
+        await self.services.targets.ensure(request, by="people")
+
+    async def _when(self, holds: Callable[[], bool]) -> None:
+        while not holds():  # noqa: ASYNC110  the time is virtual
+            await asyncio.sleep(0.01)
+
+    async def _daemons_fail(self) -> None: ...
+
+    async def _engines_fail(self) -> None: ...
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_node_that_heard_nothing_for_a_while_obeys_at_once_when_it_hears_again(seed: int) -> None:
+    cluster = HearsNothing(seed)
+    try:
+        cluster.run()
+    finally:
+        print("\n".join(cluster.trace))
+    print(f"heard again after {cluster.back_after:.2f} s; an engine {cluster.took:.2f} s after it was wanted")
+    assert cluster.back_after <= answer_seconds(HEARTBEAT_SECONDS) + PAUSE_SECONDS + 0.1
+    assert cluster.took <= 1.0
+
+
 def test_a_seed_plays_the_same_to_the_byte() -> None:
     def played(hash_seed: str) -> bytes:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
@@ -110,3 +176,16 @@ def test_it_notices_placements_on_suspect_nodes(monkeypatch: pytest.MonkeyPatch)
 def test_it_notices_nodes_that_are_not_fenced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Assurance, "must_stop", lambda *_: False)
     assert "runs more than once" in broken(range(6, 40))
+
+
+def test_it_notices_engines_that_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgets(kept: Kept, deployment: Deployment) -> None:
+        await kept.change(lambda row: replace(row, engine=None, engine_gone_at=1.0, ready_at=None, started_at=None))
+
+    monkeypatch.setattr(keeper, "stop", forgets)
+    assert "an orphan" in broken(range(10))
+
+
+def test_it_notices_what_does_not_come_to_rest_in_two_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NodeAgent, "start", lambda _: None)  # what changes on a node is told with the next heartbeat
+    assert "not at rest" in broken(range(40))
