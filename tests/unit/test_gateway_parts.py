@@ -27,7 +27,7 @@ from modelgrid.gateway.counters import Histogram, status_class
 from modelgrid.gateway.endpoints import resolve
 from modelgrid.gateway.keys import KeyRing, bearer
 from modelgrid.gateway.sheet import escape
-from modelgrid.gateway.timers import NEVER, Deadlines
+from modelgrid.gateway.timers import LONGEST_TICK_SECONDS, NEVER, Deadlines
 
 ONE, TWO = make_secret(1).encode(), make_secret(2).encode()
 
@@ -119,6 +119,16 @@ async def test_the_sweep_calls_what_is_due_once() -> None:
     deadlines.stop()
     assert (due.calls, later.calls, gone.calls) == (1, 0, 0)
     assert len(deadlines) == 2
+
+
+async def test_time_in_which_nobody_listened_counts_as_one_late_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    begin, late = loop.time(), 3600.0
+    monkeypatch.setattr(loop, "time", lambda: begin + late)
+    deadlines._tick()
+    deadlines.stop()
+    assert 0.0 < deadlines.now <= LONGEST_TICK_SECONDS
 
 
 async def test_an_error_in_one_deadline_does_not_end_the_sweep() -> None:
