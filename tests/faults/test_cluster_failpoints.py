@@ -44,8 +44,9 @@ class Rig:
     def daemons(self) -> dict[str, DaemonUnderTest]:
         return {"control-a": self.control, **self.cluster.workers}
 
-    def die_at(self, node: str, name: str, operation: Callable[[], object]) -> None:
-        """Do `operation`, which leads the daemon of `node` to a failpoint; return when its next control answers."""
+    def die_at(self, node: str, name: str, operation: Callable[[], httpx.Response]) -> None:
+        """Do `operation`, which leads the daemon of `node` to a failpoint; return when its next control answers. Fails
+        at once when the operation is refused."""
         daemon = self.daemons[node]
         if self._deaths.get(node, 0) >= DEATHS_IN_A_ROW:
             daemon.restart()
@@ -54,7 +55,8 @@ class Rig:
         armed, old = daemon.folder / "failpoint", daemon.control_pid
         armed.write_text(name)
         with contextlib.suppress(httpx.TransportError):  # it may die before it can answer
-            operation()
+            answer = operation()
+            assert not answer.is_client_error, answer.text
         wait_until(f"{node} dies at {name}", lambda: not armed.exists(), SETTLED_SECONDS, self.cluster.words)
         daemon.wait_new_control(old)
         self._deaths[node] = self._deaths.get(node, 0) + 1
@@ -142,10 +144,10 @@ def test_at_each_step_of_a_start_and_of_a_removal(rig: Rig) -> None:
     place = {CONTROL: "control-a", HERE: "worker-a"}
     began = time.monotonic()
 
-    def ensure() -> object:
+    def ensure() -> httpx.Response:
         return ask(rig.control, "PUT", f"/targets/{SMALL}", {"replicas": 1, "node": "worker-a"})
 
-    def remove() -> object:
+    def remove() -> httpx.Response:
         return ask(rig.control, "DELETE", f"/deployments/{found['id']}")
 
     starts, removals = some(START), some(REMOVAL)
@@ -182,7 +184,7 @@ def test_at_each_step_of_a_stop(rig: Rig) -> None:
     call(rig.control, "PUT", f"/targets/{SMALL}", {"replicas": 1, "node": "worker-a"})
     found = rig.the_one("worker-a")
 
-    def stop() -> object:
+    def stop() -> httpx.Response:
         return ask(rig.control, "POST", f"/deployments/{found['id']}/stop")
 
     for who, name in some(STOP):
@@ -210,7 +212,7 @@ def test_at_each_step_of_a_move(rig: Rig) -> None:
     for who, name in some(MOVE):
         place = {CONTROL: "control-a", HERE: here, THERE: there}
 
-        def drain(node: str = here) -> object:
+        def drain(node: str = here) -> httpx.Response:
             return ask(rig.control, "POST", f"/nodes/{node}/drain")
 
         rig.die_at(place[who], name, drain)

@@ -145,6 +145,34 @@ def test_a_node_that_heard_nothing_for_a_while_obeys_at_once_when_it_hears_again
     assert cluster.took <= 1.0
 
 
+class DiesSoonAfterTheFirstReports(Cluster):
+    """The control plane, which then hears nobody."""
+
+    known: frozenset[str] = frozenset()
+
+    async def _people(self) -> None: ...
+
+    async def _network_fails(self) -> None: ...
+
+    async def _daemons_fail(self) -> None:
+        self.network.lossy = False
+        await asyncio.sleep(self.rng.uniform(1, 20))
+        self.network.cut |= {(name, CONTROL) for name in self.workers}
+        self.control.kill()
+        await self._start_control()
+        assert self.services is not None
+        self.known = frozenset(node.name for node in self.services.control.nodes())
+
+    async def _engines_fail(self) -> None: ...
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_control_plane_that_dies_soon_after_a_node_spoke_first_knows_it(seed: int) -> None:
+    cluster = DiesSoonAfterTheFirstReports(seed)
+    cluster.run()
+    assert cluster.known == {CONTROL, *cluster.workers}
+
+
 def test_a_seed_plays_the_same_to_the_byte() -> None:
     def played(hash_seed: str) -> bytes:
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}

@@ -138,7 +138,8 @@ class ControlPlane:
         if report.node.name != name:
             log.warning("a node spoke for another", node=name, spoke_for=report.node.name)
             raise Conflict(f"{name} cannot speak for {report.node.name}.", fix="Each node has a credential of its own.")
-        if self.members.find(name) is None:
+        member = self.members.find(name)
+        if member is None:
             raise stranger()
         known = self._known.setdefault(name, _Known(heard_at=self._listened.seconds, liveness=NodeLiveness.SUSPECT))
         last, said = known.said, (report.epoch, report.sequence)
@@ -158,6 +159,8 @@ class ControlPlane:
         known.problem, known.note = problem, verdict.note
         known.node, known.said, known.gateways, known.unwritten = fresh, said, report.gateways, True
         await self._judge(name, known)
+        if member.node is None:  # a start that follows soon has to know that there is such a node
+            await self.members.remember([fresh])
         await self._intake.take(
             report, self.orders.on(name), lambda item: self.orders.has_removed(name, item, report.obeyed)
         )
