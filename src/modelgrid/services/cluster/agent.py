@@ -11,7 +11,7 @@ from modelgrid.decide.assignment import told
 from modelgrid.decide.liveness import answer_seconds
 from modelgrid.decide.routing_change import with_change
 from modelgrid.domain.cluster import Orders, Progress, Report, SharedRouting
-from modelgrid.domain.deployment import Deployment
+from modelgrid.domain.deployment import Deployment, Intent
 from modelgrid.domain.errors import ControlPlaneUnreachable, ModelGridError, NotFound, RuntimeUnavailable
 from modelgrid.domain.event import Event, Subject
 from modelgrid.domain.gpu import GpuInventory
@@ -273,6 +273,10 @@ class NodeAgent:
                 self.changed.notify()
             if known is None or known.status is not orders.status:
                 await self._take_status(orders.status)
+            if known is None or (orders.epoch, orders.sequence) > (known.epoch, known.sequence):
+                removed = [order.id for order in orders.orders if order.intent is Intent.REMOVE]
+                if any(self._registry.find(item) is None for item in removed):
+                    self._due.set()  # it never was here, so no change tells of its end, which somebody may wait for
             self._orders = orders
             self._heartbeat_seconds = orders.heartbeat_seconds
 
