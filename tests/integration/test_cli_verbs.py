@@ -149,6 +149,27 @@ def test_logs(place, capsys, deployed):
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d  \S", timed.out)
 
 
+def test_a_beginning_of_several_is_not_taken_for_the_one_of_them_that_ended(place, capsys):
+    assert place.here(capsys, "run", "smollm2-360m", "--replicas", "3", "--detach").code == 0
+
+    def here() -> list[str]:
+        listed = place.here(capsys, "ps", "--model", "smollm2-360m", "--json").json["items"]
+        return [item["id"] for item in listed]
+
+    ended, *others = wait_until(lambda: len(ids := here()) == 3 and ids)
+    assert place.here(capsys, "container", "remove", ended, "--wait").code == 0
+    for verb in (["logs"], ["container", "events"], ["container", "show"]):
+        said = place.here(capsys, *verb, "smollm2-360m")
+        assert (said.code, said.out) == (1, "")
+        assert "the beginning of 2 deployments." in said.err
+        assert all(other in said.err for other in others)
+    assert "created" in place.here(capsys, "container", "events", ended).out
+    past = place.here(capsys, "container", "history", "--model", "smollm2-360m", "--json").json["items"]
+    assert [item["id"] for item in past] == [ended]
+    for other in others:
+        assert place.here(capsys, "container", "remove", other, "--wait").code == 0
+
+
 def test_logs_of_everything(place, capsys, deployed):
     records = place.here(capsys, "logs", "--json", "-n", "5000").json["items"]
     assert [record["seq"] for record in records] == sorted(record["seq"] for record in records)
@@ -199,7 +220,7 @@ def test_what_does_not_fit_ends_the_wait_with_numbers_per_gpu(place, capsys):
         (["run", ALIAS, "--replicas", "9999"], 2, "invalid_input", ""),
         (["run", ALIAS, "--wait", "--detach"], 2, "invalid_input", ""),
         (["container", "show", "nobody"], 1, "not_found", "modelgrid ps"),
-        (["logs", "nobody"], 1, "not_found", ""),
+        (["logs", "nobody"], 1, "not_found", "modelgrid ps"),
         (["model", "show", "bge-m4"], 1, "not_found", "bge-m3"),
         (["config", "apikey", "revoke", "nobody", "--yes"], 1, "not_found", ""),
         (["config", "apikey", "generate", "--label", "x", "--expires-in", "30"], 2, "invalid_input", "30d"),

@@ -7,13 +7,13 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
-from modelgrid.api.history import LogLineView, kept_lines, line_view, record_of, redacted_spec
+from modelgrid.api.history import LogLineView, OfModel, kept_lines, line_view, named, record_of, redacted_spec
 from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import PullProgress
-from modelgrid.domain.errors import NotFound
+from modelgrid.domain.errors import Ambiguous, NotFound
 from modelgrid.domain.event import Level, Subject
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.log import SEVERITY, deployment_source
@@ -130,7 +130,7 @@ def _fields(services: Services, item: Deployment) -> dict[str, Any]:
 async def list_deployments(
     services: Context,
     state: Annotated[list[DeploymentState] | None, Query(description="Repeatable.")] = None,
-    model: Annotated[str | None, Query(description="Id of a model, or name of a target.")] = None,
+    model: OfModel = None,
     node: str | None = None,
     origin: Origin | None = None,
     limit: MostRows = 5_000,
@@ -138,10 +138,11 @@ async def list_deployments(
 ) -> DeploymentList:
     """Return the deployments, oldest first; with filters those that fit all of them."""
     now = services.clock.now()
+    names = named(services, model)
     found = [
         item
         for item in services.registry.all()
-        if model in (None, item.model, item.target)
+        if (names is None or not names.isdisjoint((item.model, item.target)))
         and node in (None, item.placement.node if item.placement else None)
         and origin in (None, item.origin)
         and (not state or classify(item, now).state in state)
@@ -191,6 +192,8 @@ async def deployment_logs(
     record: HistoryRecord | None = None
     try:
         name: str = services.registry.resolve(deployment).id
+    except Ambiguous:
+        raise
     except NotFound:
         record = await record_of(services, deployment)
         name, wait = record.deployment.id, 0
@@ -221,6 +224,8 @@ async def deployment_events(
     """Return the timeline, oldest first; also of a deployment that is gone."""
     try:
         subject_id: str = services.registry.resolve(deployment).id
+    except Ambiguous:
+        raise
     except NotFound:
         subject_id = (await record_of(services, deployment)).deployment.id
     found = await services.store.events(subject=Subject.DEPLOYMENT, subject_id=subject_id, after=after, limit=limit)

@@ -25,6 +25,7 @@ router = APIRouter(tags=["deployments"])
 MOST_NAMED = 10
 SCANNED = 200
 """Records read at once while a filter looks for those it wants."""
+OfModel = Annotated[str | None, Query(description="Id or alias of a model, or name of a target.")]
 
 
 class LogLineView(BaseModel):
@@ -62,17 +63,19 @@ async def list_history(
     services: Context,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: MarkText = None,
-    model: str | None = None,
+    model: OfModel = None,
     node: str | None = None,
     origin: Origin | None = None,
 ) -> HistoryList:
     """Return deployments that ended, newest first, without their log lines. One that was started again is left out, and
     one that is being removed until that is done."""
     views: list[HistoryView] = []
+    names = named(services, model)
     async for record in _records(services, before):
         item = record.deployment
         place = item.placement.node if item.placement else None
-        fits = model in (None, item.model, item.target) and node in (None, place) and origin in (None, item.origin)
+        fits = names is None or not names.isdisjoint((item.model, item.target))
+        fits = fits and node in (None, place) and origin in (None, item.origin)
         if not fits or _has_more_to_come(services, record):
             continue
         if len(views) == limit:
@@ -87,6 +90,14 @@ async def show_history(services: Context, deployment: str) -> HistoryView:
     record = await record_of(services, deployment)
     view = history_view(services, record)
     return view.model_copy(update={"last_lines": kept_lines(record), "spec": redacted_spec(record.deployment.spec)})
+
+
+def named(services: Services, model: str | None) -> frozenset[str] | None:
+    """Return what deployments of `model` have as model or target; none when any will do."""
+    if model is None:
+        return None
+    entry = services.catalog.find(model)
+    return frozenset((model, entry.id) if entry else (model,))
 
 
 async def record_of(services: Services, text: str) -> HistoryRecord:

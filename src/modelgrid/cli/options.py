@@ -24,7 +24,7 @@ class CredentialStatus(StrEnum):
     REVOKED = "revoked"
 
 
-OfModel = Annotated[str | None, typer.Option("--model", help="Only of this model, by its id or its target's name.")]
+OfModel = Annotated[str | None, typer.Option("--model", help="Only of this model, by id or alias, or of this target.")]
 OnNode = Annotated[str | None, typer.Option("--node", help="Only on this node.")]
 OfOrigin = Annotated[Origin | None, typer.Option("--origin", help="Only what was created so.")]
 OfStatus = Annotated[CredentialStatus | None, typer.Option("--status", help="Only with this status.")]

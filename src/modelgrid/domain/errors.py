@@ -107,6 +107,10 @@ class NotFound(ModelGridError):
     status = 404
 
 
+class Ambiguous(NotFound):
+    """What was named may be several objects; which, `fix` says."""
+
+
 class Conflict(ModelGridError):
     """The object's present state or origin does not allow this, or somebody else changed it first."""
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from modelgrid.domain.deployment import Deployment
-from modelgrid.domain.errors import NotFound
+from modelgrid.domain.errors import Ambiguous, NotFound
 from modelgrid.domain.event import Event
 from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.ids import DeploymentId, slug
@@ -42,7 +42,7 @@ class DeploymentRegistry:
         """Return the deployment whose id is `text`, or the only one whose id starts with it, or with what the name of a
         model becomes in ids.
 
-        Raises `NotFound`, naming the candidates when there are several."""
+        Raises `NotFound`; `Ambiguous`, naming the candidates, when there are several."""
         if exact := self._deployments.get(DeploymentId(text)):
             return exact
         begins = (text, slug(text)) if text else ()
@@ -50,7 +50,7 @@ class DeploymentRegistry:
         if len(matches) == 1:
             return self._deployments[matches[0]]
         if matches:
-            raise NotFound(
+            raise Ambiguous(
                 f"{text!r} is the beginning of {len(matches)} deployments.", fix=f"Name one: {', '.join(matches)}."
             )
         raise NotFound(f"There is no deployment {text!r}.", fix="`modelgrid ps` lists them.")

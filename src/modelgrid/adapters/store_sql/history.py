@@ -46,7 +46,11 @@ def one(db: Connection, deployment_id: str) -> HistoryRecord:
     statement = select(history.c.body, history.c.last_lines).where(history.c.deployment_id == deployment_id)
     row = db.execute(statement).one_or_none()
     if row is None:
-        raise NotFound(f"There is no record of a deployment '{deployment_id}'.", id=deployment_id)
+        raise NotFound(
+            f"There is no record of a deployment '{deployment_id}'.",
+            fix="`modelgrid ps` lists those that there are, `modelgrid container history` those that have ended.",
+            id=deployment_id,
+        )
     return replace(_decode(row.body), last_lines=_decode_lines(row.last_lines))
 
 
