@@ -154,6 +154,10 @@ def test_another_catalog_is_read_at_once(daemon: DaemonUnderTest, http: httpx.Cl
     assert http.patch(CONFIG, json={"models": {"registryUrl": "http://127.0.0.1:9/x"}}).status_code == 200
     sources = {item["name"]: item["location"] for item in daemon.client.list_catalog()["sources"]}
     assert sources["registry"] == "http://127.0.0.1:9/x"
+    (note,) = wait_until("it is noted", lambda: daemon.client.list_catalog()["notes"], 20, daemon.words)
+    assert note.startswith("Catalog registry: http://127.0.0.1:9/x gave no catalog: ")
+    found = {check["name"]: check["message"] for check in daemon.client.doctor()["items"]}
+    assert found["catalog"] == note
     http.patch(CONFIG, json={"models": {"registryUrl": ""}}).raise_for_status()
     assert [item["name"] for item in daemon.client.list_catalog()["sources"]] == ["packaged"]
 

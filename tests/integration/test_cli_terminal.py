@@ -179,7 +179,7 @@ def test_empty_states_say_the_next_command(api, tmp_path, capsys):
         "GET /apikeys": {"items": [], "next_after": None},
         "GET /gpus": {"items": [], "problem": "", "simulated": False},
         "GET /drivers": {"items": []},
-        "GET /catalog": {"items": [], "notes": ["registry: does not answer"], "sources": [], "drift": {}},
+        "GET /catalog": {"items": [], "notes": ["Catalog registry does not answer."], "sources": [], "drift": {}},
     }
     hints = {
         "ps": "modelgrid run MODEL",

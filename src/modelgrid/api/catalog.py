@@ -87,7 +87,7 @@ def catalog_list(services: Services) -> CatalogList:
     sources = services.catalog.sources
     return CatalogList(
         items=[_view(services, entry, deployed) for entry in services.catalog.entries],
-        notes=[f"{source.name}: {source.problem}" for source in sources if source.problem],
+        notes=[source.problem for source in sources if source.problem],
         sources=list(sources),
         drift=drift,
     )

@@ -159,7 +159,7 @@ class Doctor:
         )
 
     def _catalog_check(self) -> Check:
-        notes = [f"{source.name}: {source.problem}" for source in self._catalog.sources if source.problem]
+        notes = [source.problem for source in self._catalog.sources if source.problem]
         if notes:
             fix = "The entries in use stay. On a machine without the internet set models.registryUrl to null."
             return Check(name="catalog", result=Result.WARNING, message="; ".join(notes), fix=fix)
