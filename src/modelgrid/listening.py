@@ -1,5 +1,6 @@
 """The supervisor's listening sockets. Standard library only, like the supervisor itself."""
 
+import errno
 import os
 import socket
 import sys
@@ -9,7 +10,8 @@ from typing import Any, TypedDict
 BACKLOG = 4096
 """Connections that may wait to be accepted."""
 PORT_KEYS = {"api": "api.port", "ui": "api.uiPort", "peers": "cluster.peerPort", "cluster": "cluster.port"}
-"""Where config.json says on which port each group of sockets listens."""
+HOST_KEYS = {"api": "api.host", "ui": "api.uiHost", "peers": "cluster.host", "cluster": "cluster.host"}
+"""Where config.json says on which port and address each group of sockets listens."""
 
 
 class Listen(TypedDict):
@@ -155,6 +157,15 @@ def why_not(host: str, port: int, *, ours: bool) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def remedy(error: OSError, name: str, port: int) -> str:
+    """Return what to do about sockets of that name that cannot be had."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return f"Set {HOST_KEYS[name]} in config.json to an address of this machine."
+    if error.errno == errno.EACCES:
+        return f"Low ports are root's: run it as root, or change {PORT_KEYS[name]} in config.json."
+    return f"Stop what uses it (ss -ltnp 'sport = :{port}' tells), or change {PORT_KEYS[name]} in config.json."
 
 
 def _from_systemd() -> dict[str, list[socket.socket]]:

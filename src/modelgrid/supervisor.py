@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import NoReturn, TypedDict
 
-from modelgrid.listening import PORT_KEYS, Listen, Sockets, say
+from modelgrid.listening import Listen, Sockets, remedy, say
 
 STOP_SECONDS = 45.0
 """Longest time children get to finish; above the gateway's drain bound and below systemd's TimeoutStopSec."""
@@ -309,8 +309,8 @@ def main() -> NoReturn:
         try:
             sockets.open(listen)
         except OSError as error:
-            where, key = f"{listen['host']}:{listen['port']}", PORT_KEYS[listen["name"]]
-            say(f"cannot listen on {where}: {error.strerror}. Stop what uses it, or change {key} in config.json.")
+            fix = remedy(error, listen["name"], listen["port"])
+            say(f"cannot listen on {listen['host']}:{listen['port']}: {error.strerror}. {fix}")
             sys.exit(1)
     sys.exit(Supervisor(plan, sockets).run())
 

@@ -202,6 +202,9 @@ def test_doctor_without_a_daemon_tells_what_it_can(place, capsys):
     assert found["daemon"]["result"] == "failed"
     assert found["api.port"]["result"] == "failed"
     assert str(port) in found["api.port"]["fix"]
+    place.config.write_text(json.dumps({"api": {"uiHost": "192.0.2.7"}}))
+    elsewhere = {item["name"]: item for item in place.here(capsys, "doctor", "--json").json["items"]}
+    assert elsewhere["api.uiPort"]["fix"] == "Set api.uiHost in config.json to an address of this machine."
     place.config.write_text("{")
     broken = place.here(capsys, "doctor")
     assert broken.code == 1

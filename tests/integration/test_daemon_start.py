@@ -117,6 +117,21 @@ def test_a_port_in_use_is_named_with_what_to_change(new_daemon: NewDaemon, which
     assert daemon.stop() == 0, "the same configuration works once the port is free"
 
 
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [("api.host", "192.0.2.7"), ("api.uiHost", "no-such-host.invalid")],  # RFC 5737 and 6761: they are nobody's
+)
+def test_an_address_of_another_machine_is_named_with_what_to_change(new_daemon: NewDaemon, key: str, host: str) -> None:
+    daemon = new_daemon()
+    daemon.write_config({"api": {key.removeprefix("api."): host}})
+    daemon.start(wait=False)
+    assert daemon.wait_exit() == 1
+    said = daemon.log.read_text()
+    assert f"cannot listen on {host}:" in said
+    assert f"Set {key} in config.json to an address of this machine." in said
+    assert "Stop what uses it" not in said
+
+
 def test_a_port_in_use_is_noticed_with_several_workers_too(new_daemon: NewDaemon) -> None:
     """Sockets of several workers share their port, and would share it with a stranger who allows that as well."""
     daemon = new_daemon({})

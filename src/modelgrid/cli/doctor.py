@@ -1,6 +1,5 @@
 """`modelgrid doctor`: every check an operator would make, with the fix."""
 
-import errno
 import socket
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from modelgrid.cli.session import Session
 from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
 from modelgrid.domain.errors import DaemonUnreachable, ModelGridError
+from modelgrid.listening import PORT_KEYS, remedy
 
 if TYPE_CHECKING:
     from modelgrid.client.views import Check, Result
@@ -88,8 +88,8 @@ def _without_daemon(config: Config | None) -> "list[Check]":
     """Check what can be told without a daemon, and what may keep it from starting."""
     found: list[Check] = []
     if config is not None:
-        found.append(_port("api.port", config.api.host, config.api.port))
-        found.append(_port("api.uiPort", config.api.ui_host, config.api.ui_port))
+        found.append(_port("api", config.api.host, config.api.port))
+        found.append(_port("ui", config.api.ui_host, config.api.ui_port))
     for report in read_drivers():
         found += [
             _check(f"driver {report['vendor']}", "failed", issue["message"], issue["fix"])
@@ -99,16 +99,14 @@ def _without_daemon(config: Config | None) -> "list[Check]":
     return found
 
 
-def _port(key: str, host: str, port: int) -> "Check":
+def _port(name: str, host: str, port: int) -> "Check":
     """Tell whether the daemon could listen there."""
+    key = PORT_KEYS[name]
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        fix = f"Change {key} in config.json."
-        if error.errno == errno.EADDRINUSE:
-            fix = f"Stop what uses it (ss -ltnp 'sport = :{port}' tells), or change {key} in config.json."
-        return _check(key, "failed", f"{host}:{port} cannot be used: {error.strerror}", fix)
+        return _check(key, "failed", f"{host}:{port} cannot be used: {error.strerror}", remedy(error, name, port))
     return _check(key, "ok", f"{host}:{port} is free")
