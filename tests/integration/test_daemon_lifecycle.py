@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import openai
 import pytest
@@ -295,3 +297,14 @@ def test_status_says_that_the_gateway_serves_on_when_control_does_not_answer(dae
     assert said.stderr.startswith("Error: ")
     assert said.returncode == 1
     assert status().returncode == 0
+
+
+def test_status_takes_no_credit_for_the_gateway_of_another_daemon(daemon: DaemonUnderTest, tmp_path: Path) -> None:
+    shutil.copy(daemon.state_dir / "token", tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/endpoint.json").write_text('{"url": "http://127.0.0.1:9"}')
+    (tmp_path / "run/daemon.lock").touch()
+    paths = ["--config", str(daemon.config_path), "--state-dir", str(tmp_path)]
+    said = subprocess.run([str(MODELGRID), "status", *paths], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith("Error: No daemon answers at http://127.0.0.1:9: Connection refused.\n")

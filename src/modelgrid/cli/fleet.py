@@ -37,7 +37,7 @@ def show_status(context: typer.Context, as_json: Json = False) -> None:
         with session.client(STATUS_SECONDS) as client:
             overview = client.overview()
     except DaemonUnreachable:
-        if not as_json and session.url is None and (serving := _serving_gateway(session)):
+        if not as_json and session.url is None and session.runs() and (serving := _serving_gateway(session)):
             _say_verdict("unknown", f"Unknown: control does not answer. The gateway at {serving} serves on.")
         raise
     if as_json:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelgrid.config.paths import default_config_path, default_state_dir
+from modelgrid.config.paths import LOCK_FILE, default_config_path, default_state_dir
 from modelgrid.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ class Session:
     @property
     def state(self) -> Path:
         return self.state_dir or default_state_dir()
+
+    def runs(self) -> bool:
+        """Tell whether a daemon of this machine holds the lock of this state directory, without a try to take it, which
+        would end the start of a daemon at that moment."""
+        try:
+            inode = (self.state / LOCK_FILE).stat().st_ino
+            locks = Path("/proc/locks").read_text()
+        except OSError:
+            return False
+        return any(line.split()[1] == "FLOCK" and f":{inode} " in line for line in locks.splitlines())
 
     def client(self, timeout_seconds: float = CALL_SECONDS) -> "ModelGridClient":
         """Return a client of the daemon: the one at --url, else the local one.

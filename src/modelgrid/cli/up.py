@@ -11,6 +11,7 @@ from typing import NoReturn
 from modelgrid.adapters.node_certificate import FOLDER, certificate_in, ensure_certificate
 from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
+from modelgrid.config.paths import LOCK_FILE
 from modelgrid.domain.errors import InvalidConfig
 from modelgrid.domain.node import NodeRole
 from modelgrid.listening import Listen
@@ -97,7 +98,7 @@ def make_plan(
         for index in range(api.workers)
     ]
     return Plan(
-        lock=str(run_dir / "daemon.lock"),
+        lock=str(state_dir / LOCK_FILE),
         listen=listen,
         shared=[board],
         children=[ChildPlan(name="control", argv=control), *gateways],

@@ -1,5 +1,6 @@
 """How a call reaches the daemon, and what its refusals become."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -106,8 +107,9 @@ class Transport:
         try:
             yield
         except httpx.ConnectError as error:
+            why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no connection"
             raise DaemonUnreachable(
-                f"No daemon answers at {self._url}: {str(error) or 'no connection'}.",
+                f"No daemon answers at {self._url}: {why}.",
                 fix="Start it with `modelgrid up` or `modelgrid service start`; `modelgrid doctor` tells more.",
             ) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -8,6 +8,8 @@ SYSTEM_STATE = Path("/var/lib/modelgrid")
 
 ENDPOINT_FILE = "run/endpoint.json"
 """Below the state directory: where the daemon answers, written by it at start."""
+LOCK_FILE = "run/daemon.lock"
+"""Below the state directory: held by the daemon for as long as it runs."""
 TOKEN_FILE = "token"  # noqa: S105  a file name
 """Below the state directory: the local operator's credential, readable by the daemon's user only."""
 

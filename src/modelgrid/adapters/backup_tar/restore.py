@@ -20,12 +20,11 @@ from modelgrid.adapters.store_sql.copies import check_whole, schema_of, settle, 
 from modelgrid.adapters.store_sql.schema import known_schemas
 from modelgrid.config.change import keep_secrets
 from modelgrid.config.file import dump, parse_config, read_text
+from modelgrid.config.paths import LOCK_FILE
 from modelgrid.decide.backup import missing_secrets, refusal
 from modelgrid.domain.backup import BackupManifest
 from modelgrid.domain.errors import Conflict, InvalidConfig, InvalidInput, ModelGridError, StoreUnavailable
 
-LOCK = "run/daemon.lock"
-"""Below the state directory; held by a daemon for as long as it runs."""
 _LOGS = (f"{DATABASE}-wal", f"{DATABASE}-shm")
 
 
@@ -73,7 +72,7 @@ def restore(
 @contextlib.contextmanager
 def _no_daemon(state_dir: Path) -> Iterator[None]:
     """Keep every daemon from this state directory. Raises `Conflict` when one runs already."""
-    lock = state_dir / LOCK
+    lock = state_dir / LOCK_FILE
     with writing_to(state_dir):
         _make_folder(state_dir, state_dir)
         _make_folder(lock.parent, state_dir)
