@@ -6,6 +6,7 @@ stopped, starved or restarted declares nobody lost for that.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NoReturn
 
 import structlog
 
@@ -147,7 +148,7 @@ class ControlPlane:
             raise Conflict(f"{name} has said something newer already.", fix="Two daemons may run with one identity.")
         verdict = skew(self._version, report.version)
         if not verdict.ok:
-            raise Conflict(verdict.note)
+            self._refuse(name, known, verdict.note)
         if report.to != self.orders.epoch:  # for one that was here before: it may be a recording, and proves no life
             return self.orders.of(name)
         self._listened = self._listened.look(self._clock.monotonic())  # its silence begins now, not at the last look
@@ -182,6 +183,14 @@ class ControlPlane:
             events_taken=taken,
             credential=credential,
         )
+
+    def _refuse(self, name: NodeName, known: _Known, why: str) -> NoReturn:
+        """Take nothing of what a node says, tell it why, and show why it is not heard."""
+        if known.problem != why:
+            log.warning("reports of a node are refused", node=name, reason=why)
+            known.problem = why
+            self.changed.notify()
+        raise Conflict(why)
 
     async def run(self) -> None:
         """Judge silence every second and write down what nodes said every 30, until cancelled."""
