@@ -58,9 +58,10 @@ def what_moves(services: ControlServices | None, workers: Mapping[str, Daemon], 
     known, and the engines are those of the rows."""
     if services is None:
         return "no control plane"
-    rows = services.registry.all()
+    rows, nodes = services.registry.all(), services.control.nodes()
     moving = {
-        "not ready": [node.name for node in services.control.nodes() if node.liveness is not NodeLiveness.READY],
+        "not ready": [node.name for node in nodes if node.liveness is not NodeLiveness.READY],
+        "clock off when heard last": [node.name for node in nodes if node.problem],
         "to be decided": services.reconciler.plan(services.targets.all())[:1],
         "still leaving": [row.id for row in rows if row.intent is Intent.REMOVE],
         "do not serve yet": [
