@@ -97,6 +97,18 @@ def test_run_piped_without_wait_says_how_to_follow(place, capsys, deployed):
     assert (said.code, said.out) == (0, "")
     assert "1 replica desired" in said.err
     assert "modelgrid ps" in said.err
+    assert "No place" not in said.err
+
+
+def test_run_piped_without_wait_says_what_finds_no_place(place, capsys):
+    said = place.here(capsys, "run", TOO_LARGE, "--replicas", "2")
+    assert (said.code, said.out) == (0, "")
+    assert "2 replicas desired, 0 running" in said.err
+    assert "No place yet for 2 replicas: " in said.err
+    for gpu in ("nvidia-0", "nvidia-1"):
+        assert len(re.findall(rf"gpu-host-a {gpu}: .*GiB.*GiB", said.err)) == 1, said.err
+    for item in place.here(capsys, "ps", "--model", TOO_LARGE, "--json").json["items"]:
+        assert place.here(capsys, "container", "remove", item["id"], "--wait").code == 0
 
 
 def test_the_life_of_a_deployment(place, capsys, deployed):

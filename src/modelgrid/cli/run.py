@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelgrid.cli import complete
-from modelgrid.cli.decision import show_preview
+from modelgrid.cli.decision import show_preview, show_refusal
 from modelgrid.cli.options import Json, session_of, verbs
 from modelgrid.cli.output import errors, print_json, say
 from modelgrid.cli.watch import summary, watch
@@ -95,8 +95,10 @@ def run(
         if dry_run:
             show_preview(client.preview_target({"model": model, **wish}), as_json=as_json)
             return
-        target = client.put_target(model, wish)
         watching = wait or (errors.is_terminal and not detach and not as_json)
+        # Those who do not watch hear now what would keep replicas from coming up.
+        preview = None if watching or as_json else client.preview_target({"model": model, **wish})
+        target = client.put_target(model, wish)
         if watching:
             watch(client, target["name"], quiet=as_json, must_run=wait, timeout=timeout if wait else None)
             target = client.show_target(target["name"])
@@ -104,6 +106,8 @@ def run(
             print_json(target)
         elif not watching:
             say(f"{summary(target)} Follow it with: modelgrid ps")
+            if preview:
+                show_refusal(preview["decisions"], to=errors)
         elif target["replicas"] == 0:
             say(f"{target['name']}: no replica is desired any more.")
         elif target["running"]:
