@@ -174,6 +174,7 @@ def systemctl(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("CALLS", str(calls))
     monkeypatch.setattr(service, "UNIT_DIR", tmp_path / "units")
+    monkeypatch.setattr(service, "BOOTED", tools)
     monkeypatch.setattr(service.os, "geteuid", lambda: 0)
     monkeypatch.setattr(sys, "argv", [str(program)])
     return lambda: calls.read_text().splitlines() if calls.exists() else []
@@ -182,10 +183,12 @@ def systemctl(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_enable_installs_and_disable_removes(tmp_path, systemctl, capsys):
     place = Place(write_config(tmp_path), tmp_path / "state")
+    plain = place.here(capsys, "service", "enable")
+    assert "prints the admin password: modelgrid service logs" in plain.err
     said = place.here(capsys, "service", "enable", "--json")
     assert said.code == 0, said.err
     assert sorted(path.name for path in (tmp_path / "units").iterdir()) == sorted([SERVICE, API_SOCKET, UI_SOCKET])
-    assert systemctl() == ["daemon-reload", f"enable --now {API_SOCKET} {UI_SOCKET} {SERVICE}"]
+    assert systemctl() == ["daemon-reload", f"enable --now {API_SOCKET} {UI_SOCKET} {SERVICE}"] * 2
     text = (tmp_path / "units" / SERVICE).read_text()
     assert f"--state-dir {place.state} up" in text
     assert (place.state.stat().st_mode & 0o777) == 0o700
@@ -203,6 +206,12 @@ def test_enable_refuses_before_it_touches_anything(tmp_path, systemctl, capsys, 
     assert "useradd" in nobody.err
     place.config.write_text("{")
     assert place.here(capsys, "service", "enable").code == 2
+    place.config.write_text("{}")
+    with monkeypatch.context() as another:
+        another.setattr(service, "BOOTED", tmp_path / "nothing")
+        without = place.here(capsys, "service", "enable")
+    assert (without.code, without.err.splitlines()[0]) == (1, "Error: systemd does not run here.")
+    assert "modelgrid up" in without.err
     monkeypatch.setattr(service.os, "geteuid", lambda: 1000)
     assert "sudo" in place.here(capsys, "service", "enable").err
     assert systemctl() == []

@@ -27,6 +27,8 @@ from modelgrid.domain.errors import Forbidden, InvalidConfig, InvalidInput, Mode
 RELOAD_SECONDS = 60.0
 RELOAD_POLL_SECONDS = 0.2
 UNIT_DIR = Path("/etc/systemd/system")
+BOOTED = Path("/run/systemd/system")
+"""A folder that is there where systemd runs the machine (sd_booted(3))."""
 _PROPERTIES = (
     "LoadState", "ActiveState", "SubState", "UnitFileState", "MainPID", "ExecMainStatus", "NRestarts",
     "ActiveEnterTimestamp",
@@ -54,6 +56,7 @@ def enable(
 ) -> None:
     """Install the units, and start the daemon now and at each boot."""
     _must_be_root()
+    _systemctl_program()
     account = _account(user)
     session = session_of(context)
     written = units(_facts(session, user))
@@ -67,7 +70,7 @@ def enable(
     if as_json:
         print_json({"units": [str(UNIT_DIR / name) for name in written], "enabled": True, "started": now})
     elif now:
-        say("Enabled and started. The first start prints the admin password and an API key: modelgrid service logs")
+        say("Enabled and started. The first start prints the admin password: modelgrid service logs")
     else:
         say("Enabled. It starts at the next boot, or with: modelgrid service start")
 
@@ -261,16 +264,18 @@ def _must_be_root() -> None:
         raise Forbidden("Units can be installed by root only.", fix="Run it with sudo.")
 
 
+def _systemctl_program() -> str:
+    """Return the path of systemctl. Raises `ServiceFailed` where systemd does not run."""
+    program = shutil.which("systemctl")
+    if program is None or not BOOTED.is_dir():
+        raise ServiceFailed("systemd does not run here.", fix="Run `modelgrid up` under the supervisor that does.")
+    return program
+
+
 def _systemctl(*arguments: str) -> str:
     """Run systemctl; return its output. Raises `ServiceFailed`."""
-    program = shutil.which("systemctl")
-    if program is None:
-        raise ServiceFailed("systemd is not here.", fix="Run `modelgrid up` under the supervisor that is.")
-    done = subprocess.run([program, *arguments], check=False, text=True, capture_output=True)
+    done = subprocess.run([_systemctl_program(), *arguments], check=False, text=True, capture_output=True)
     if done.returncode != 0:
         said = clean(done.stderr).strip() or f"exit status {done.returncode}"
-        fix = "`modelgrid service logs` may say why."
-        if "not been booted with systemd" in said or "Host is down" in said or "connect to bus" in said:
-            fix = "systemd does not run here. Run `modelgrid up` under the supervisor that does."
-        raise ServiceFailed(f"systemctl {arguments[0]} failed: {said}", fix=fix)
+        raise ServiceFailed(f"systemctl {arguments[0]} failed: {said}", fix="`modelgrid service logs` may say why.")
     return done.stdout
