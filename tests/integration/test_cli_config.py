@@ -133,6 +133,25 @@ def test_a_file_that_cannot_be_read(place, capsys):
     assert "modelgrid config init" in missing.err
 
 
+def test_what_is_wrong_with_a_file_is_said_by_who_opens_it(place, tmp_path, capsys, monkeypatch):
+    """The parser of the command line would say that it is not readable, and neither why nor what to do."""
+    assert place.here(capsys, "config", "init").code == 0
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    assert place.here(capsys, "config", "validate").code == 0
+    assert place.here(capsys, "config", "validate", "--config", str(place.config)).code == 0
+    for verb in (["ps"], ["backup", str(tmp_path)], ["restore", str(tmp_path)]):
+        assert "is not readable" not in place.here(capsys, *verb, "--state-dir", str(tmp_path)).err
+
+
+def test_a_path_that_cannot_be_looked_at_is_an_error_and_no_crash(place, capsys):
+    odd = f"/{'x' * 300}"  # no file system takes such a name; a folder of somebody else fails at the same places
+    for verb in (["config", "init", "--config", odd], ["backup", odd]):
+        said = place.here(capsys, *verb)
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("Error: ")
+        assert "File name too long" in said.err
+
+
 def test_secrets_are_never_shown(place, capsys):
     secret = "correct-horse-battery"
     said = place.here(capsys, "config", "set", "cluster.sharedSecret", secret)
@@ -183,6 +202,7 @@ def test_gpus_and_drivers_are_read_from_the_machine_before_the_first_start(place
     listed = place.here(capsys, "gpu", "list")
     assert listed.code == 0
     assert "read from the machine itself" in listed.err
+    assert "No daemon has been started with the state directory" in listed.err
     assert "items" in place.here(capsys, "gpu", "list", "--json").json
     vendors = [item["vendor"] for item in place.here(capsys, "gpu", "drivers", "--json").json["items"]]
     assert vendors == ["nvidia", "amd", "intel"]

@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     context: typer.Context,
-    file: Annotated[Path | None, typer.Argument(help="New file, or a folder; default: here, named by time.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="New file, or a folder; default: here, named by time.", readable=False)
+    ] = None,
     with_secrets: Annotated[
         bool,
         typer.Option(
@@ -78,7 +80,7 @@ def backup(
 
 def restore(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="A file that `modelgrid backup` made.")],
+    file: Annotated[Path, typer.Argument(help="A file that `modelgrid backup` made.", readable=False)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and change nothing.")] = False,
     keep_config: Annotated[bool, typer.Option("--keep-config", help="Leave config.json as it is.")] = False,
     as_json: Json = False,
@@ -127,7 +129,10 @@ def _target(file: Path | None) -> Path:
     name = f"modelgrid-{socket.gethostname()}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.tar"
     if file is None:
         return Path.cwd() / name
-    return file.absolute() / name if file.is_dir() else file.absolute()
+    with contextlib.suppress(OSError):  # who may not look there is told so by what writes there
+        if file.is_dir():
+            return file.absolute() / name
+    return file.absolute()
 
 
 @contextlib.contextmanager

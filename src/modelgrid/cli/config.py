@@ -219,8 +219,6 @@ def init(
 ) -> None:
     """Write a configuration file for this machine that never simulates."""
     path = session_of(context).config
-    if path.exists() and not force:
-        raise Conflict(f"{path} exists.", fix="Edit it, or replace it with --force.")
     document = {
         "api": {"port": 8080, "host": "127.0.0.1", "uiPort": 8081, "uiHost": "127.0.0.1"},
         "docker": {"runtime": "auto"},
@@ -232,11 +230,15 @@ def init(
     text = dump(document)
     parse_config(text, source=str(path))
     try:
-        write_atomically(path, text)
+        keep = path.exists() and not force
+        if not keep:
+            write_atomically(path, text)
     except OSError as error:
         raise InvalidConfig(
             f"{path} cannot be written: {error.strerror}.", fix="Name another with --config, or run this with sudo."
         ) from error
+    if keep:
+        raise Conflict(f"{path} exists.", fix="Edit it, or replace it with --force.")
     if as_json:
         print_json({"path": str(path), "config": document})
     else:

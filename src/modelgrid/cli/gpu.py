@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from modelgrid.cli.gpu_install import install
-from modelgrid.cli.gpu_local import NOTE, ask_or_read, read_drivers, read_gpus
+from modelgrid.cli.gpu_local import ask_or_read, read_drivers, read_gpus
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
 from modelgrid.cli.output import errors, paragraph, print_json, say, short
 from modelgrid.cli.tables import NOTHING, Column, table
@@ -89,9 +89,9 @@ def show_gpus(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _answer(context: typer.Context, *, as_json: bool) -> "GpuList":
-    answer, local = ask_or_read(session_of(context), ModelGridClient.list_gpus, read_gpus)
-    if local and not as_json:
-        say(NOTE, "dim")
+    answer, note = ask_or_read(session_of(context), ModelGridClient.list_gpus, read_gpus)
+    if note and not as_json:
+        say(note, "dim")
     return answer
 
 
@@ -144,12 +144,12 @@ def show_drivers(
     as_json: Json = False,
 ) -> None:
     """Show installed drivers and known faults, with what mends them."""
-    items, local = ask_or_read(session_of(context), _drivers, read_drivers)
+    items, note = ask_or_read(session_of(context), _drivers, read_drivers)
     if as_json:
         print_json({"items": items})
         return
-    if local:
-        say(NOTE, "dim")
+    if note:
+        say(note, "dim")
     shown = [item for item in items if show_all or item["hardware_present"] or item["simulated"] or item["issues"]]
     table(
         _DRIVERS,

@@ -20,24 +20,22 @@ if TYPE_CHECKING:
     from modelgrid.client import views
     from modelgrid.client.views import GpuList, GpuView
 
-NOTE = "No daemon answers here; this was read from the machine itself."
-
 Answer = TypeVar("Answer")
 
 
 def ask_or_read(
     session: Session, ask: Callable[[ModelGridClient], Answer], read: Callable[[], Answer]
-) -> tuple[Answer, bool]:
-    """Return the daemon's answer; when no daemon runs on this machine, what `read` returns, and `True`.
+) -> tuple[Answer, str]:
+    """Return the daemon's answer; when it cannot be asked, what `read` returns, and a note that says so and why.
 
     A daemon elsewhere (`--url`) that does not answer is an error: this machine is not the one that was meant."""
     try:
         with session.client() as client:
-            return ask(client), False
-    except DaemonUnreachable:
+            return ask(client), ""
+    except DaemonUnreachable as error:
         if session.url is not None:
             raise
-        return read(), True
+        return read(), f"{error.message} This was read from the machine itself."
 
 
 def read_gpus() -> "GpuList":

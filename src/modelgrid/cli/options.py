@@ -34,14 +34,19 @@ EPILOG = "--config, --state-dir, --url and --token, described by `modelgrid --he
 
 _CONFIG, _STATE, _URL, _TOKEN = "--config", "--state-dir", "--url", "--token"
 
+# `readable=False`: who opens the file knows more of what is wrong, and says the fix.
 _AT_THE_TOP = {
     "config": Annotated[
         Path | None,
-        typer.Option(_CONFIG, envvar="MODELGRID_CONFIG", help="Configuration file of this machine's daemon."),
+        typer.Option(
+            _CONFIG, envvar="MODELGRID_CONFIG", help="Configuration file of this machine's daemon.", readable=False
+        ),
     ],
     "state_dir": Annotated[
         Path | None,
-        typer.Option(_STATE, envvar="MODELGRID_STATE_DIR", help="State directory of this machine's daemon."),
+        typer.Option(
+            _STATE, envvar="MODELGRID_STATE_DIR", help="State directory of this machine's daemon.", readable=False
+        ),
     ],
     "url": Annotated[str | None, typer.Option(_URL, envvar="MODELGRID_URL", help="Console URL of a daemon elsewhere.")],
     "token": Annotated[
@@ -50,8 +55,8 @@ _AT_THE_TOP = {
     ],
 }
 _BELOW = {
-    "config": Annotated[Path | None, typer.Option(_CONFIG, hidden=True)],
-    "state_dir": Annotated[Path | None, typer.Option(_STATE, hidden=True)],
+    "config": Annotated[Path | None, typer.Option(_CONFIG, hidden=True, readable=False)],
+    "state_dir": Annotated[Path | None, typer.Option(_STATE, hidden=True, readable=False)],
     "url": Annotated[str | None, typer.Option(_URL, hidden=True)],
     "token": Annotated[str | None, typer.Option(_TOKEN, hidden=True)],
 }
