@@ -129,6 +129,8 @@ LOG_LINES = [
     ("wrong_arguments", False, "vllm: error: unrecognized arguments: --no-such-option 1"),
     ("wrong_arguments", False, "vllm serve: error: argument --dtype: invalid choice: 'float8'"),
     ("wrong_arguments", False, "api_server.py: error: argument --tool-call-parser: expected one argument"),
+    ("wrong_arguments", False, "python -m modelgrid.simulator serve: error: argument --port: invalid int value: 'x'"),
+    ("wrong_arguments", False, "python -m modelgrid.simulator: error: fault 'oom': no such fault; see --help"),
     ("port_in_use", True, "OSError: [Errno 98] Address already in use"),
     ("disk_full", False, "OSError: [Errno 28] No space left on device"),
     ("disk_full", False, "RuntimeError: Data processing error: CAS service error : IO Error: No space left on device "

@@ -316,7 +316,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         code="wrong_arguments",
-        pattern=r"(?:vllm|vllm serve|api_server\.py|python -m modelgrid\.simulator serve): error: (?P<what>[^\n]+)",
+        pattern=r"(?:(?:vllm|python -m modelgrid\.simulator)(?: serve)?|api_server\.py): error: (?P<what>[^\n]+)",
         where=LOG,
         cause="vLLM refused its arguments: {what}.",
         remedy="Correct the deployment's arguments; options differ between versions of vLLM.",
