@@ -67,6 +67,11 @@ def test_into_a_pipe_it_is_plain(place, capsys, deployed, verb):
     assert not [line for line in (said.out + said.err).splitlines() if line != line.rstrip()], "trailing blanks"
 
 
+@pytest.mark.parametrize("verb", ["gpu list", "gpu status", f"run {ALIAS} --replicas 3 --dry-run"])
+def test_gpus_that_are_simulated_are_never_shown_without_saying_so(place, capsys, verb):
+    assert "These GPUs are simulated" in place.here(capsys, *verb.split()).err
+
+
 def test_ps_into_a_pipe_has_every_column_whole(place, capsys, deployed):
     said = place.here(capsys, "ps")
     heading, row = (line for line in said.out.splitlines() if line.startswith(("DEPLOYMENT", deployed)))

@@ -8,7 +8,7 @@ from rich.text import Text
 from modelgrid.cli.gpu_install import install
 from modelgrid.cli.gpu_local import ask_or_read, read_drivers, read_gpus
 from modelgrid.cli.options import Json, new_noun, session_of, verbs
-from modelgrid.cli.output import errors, paragraph, print_json, say, short
+from modelgrid.cli.output import SIMULATED, errors, paragraph, print_json, say, short
 from modelgrid.cli.tables import NOTHING, Column, table
 from modelgrid.client.http import ModelGridClient
 from modelgrid.domain.units import format_bytes
@@ -129,7 +129,7 @@ def _power(used: float | None, limit: float | None) -> str:
 
 def _say_notes(answer: "GpuList") -> None:
     if answer["simulated"]:
-        say("These GPUs are simulated: no such hardware is in this machine.", "yellow")
+        say(SIMULATED, "yellow")
     if answer["problem"]:
         say(answer["problem"], "yellow")
 

@@ -28,6 +28,7 @@ errors = Console(stderr=True, highlight=False, emoji=False, markup=False)
 
 LONGEST_NAME = 200
 """Characters of one name that a terminal shows; no real model, label or GPU comes near it."""
+SIMULATED = "These GPUs are simulated: no such hardware is in this machine."
 LONGEST_MESSAGE = 4000
 NARROWEST = 24
 """Text is not wrapped narrower than this; a window that small wraps it once more."""

@@ -8,7 +8,7 @@ import typer
 from modelgrid.cli import complete
 from modelgrid.cli.decision import show_preview, show_refusal
 from modelgrid.cli.options import Json, session_of, verbs
-from modelgrid.cli.output import errors, print_json, say
+from modelgrid.cli.output import SIMULATED, errors, print_json, say
 from modelgrid.cli.watch import summary, watch
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.gpu import GpuVendor
@@ -94,6 +94,8 @@ def run(
     with session_of(context).client() as client:
         if dry_run:
             show_preview(client.preview_target({"model": model, **wish}), as_json=as_json)
+            if not as_json and client.overview()["simulated"]:
+                say(SIMULATED, "yellow")
             return
         watching = wait or (errors.is_terminal and not detach and not as_json)
         # Those who do not watch hear now what would keep replicas from coming up.
