@@ -120,10 +120,9 @@ def test_what_changes_holds_at_every_gateway_within_half_a_second(cluster: Clust
                     time.sleep(0.005)
             taken.append(time.monotonic() - changed)
     taken.sort()
-    median = taken[len(taken) // 2]
-    most = 1000 * taken[-1]
-    print(f"\n{len(taken)} changes, {len(gateways)} gateways: median {1000 * median:.0f} ms, most {most:.0f} ms")
-    assert median <= SPREAD_SECONDS
+    median, most = 1000 * taken[len(taken) // 2], 1000 * taken[-1]
+    print(f"\n{len(taken)} changes, {len(gateways)} gateways: median {median:.0f} ms, most {most:.0f} ms")
+    assert taken[-1] <= SPREAD_SECONDS
 
 
 def test_the_control_plane_counts_what_other_gateways_answer(cluster: ClusterUnderTest) -> None:
