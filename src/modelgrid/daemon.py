@@ -29,7 +29,7 @@ from modelgrid.clustering import NotJoined
 from modelgrid.config.change import changes
 from modelgrid.config.file import load_config, write_atomically
 from modelgrid.config.model import Config
-from modelgrid.config.paths import ENDPOINT_FILE, TOKEN_FILE
+from modelgrid.config.paths import ENDPOINT_FILE, STATE_URL, TOKEN_FILE
 from modelgrid.daemon_log import Tap, configure_logging, journal_reads, set_log_level
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.errors import ModelGridError
@@ -72,14 +72,13 @@ def parse(argv: Sequence[str]) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m modelgrid.control", description="The control process.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--state-url", help="Database of the state; default: SQLite in the state directory.")
     parser.add_argument("--socket", type=int, required=True, help="Descriptor of the console's listening socket.")
     parser.add_argument(
         "--cluster-socket", type=_descriptor, help="Descriptor of the control plane's listening socket."
     )
     parser.add_argument("--listening", type=json.loads, default=[], help="What the supervisor listens on, as JSON.")
     given = parser.parse_args(argv)
-    url = given.state_url or f"sqlite:///{given.state_dir.absolute() / 'state.db'}"
+    url = os.environ.get(STATE_URL) or f"sqlite:///{given.state_dir.absolute() / 'state.db'}"
     return Arguments(
         config=given.config,
         state_dir=given.state_dir.absolute(),

@@ -91,6 +91,21 @@ def test_the_journal_is_told_no_api_key(new_daemon: NewDaemon, capsys: pytest.Ca
     daemon.wait_for({"running": 1}, target=SMALL)
 
 
+def test_the_url_of_the_database_is_on_no_command_line(new_daemon: NewDaemon) -> None:
+    """S13: it may hold a password, and every user of the machine can read command lines."""
+    daemon = new_daemon({})
+    database = daemon.folder / "elsewhere" / "grid.db"
+    daemon.start(MODELGRID_STATE_URL=f"sqlite:///{database}")
+    assert database.exists()
+    assert not (daemon.state_dir / "state.db").exists()
+    seen = [" ".join(process.cmdline()) for process in daemon.processes()]
+    assert len(seen) >= 3
+    assert not [line for line in seen if str(database) in line]
+    before = daemon.client.restart_daemon()["started_at"]
+    wait_until("it is replaced", lambda: daemon.client.overview()["started_at"] > before, said=daemon.words)
+    assert not (daemon.state_dir / "state.db").exists(), "the next processes have the same database"
+
+
 def test_two_daemons_never_share_a_state_directory(shared_daemon: DaemonUnderTest) -> None:
     (port, ui_port) = (shared_daemon.port, shared_daemon.ui_port)
     refused = subprocess.run(shared_daemon.command, capture_output=True, text=True, check=False, timeout=30)

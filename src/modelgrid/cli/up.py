@@ -11,7 +11,7 @@ from typing import NoReturn
 from modelgrid.adapters.node_certificate import FOLDER, certificate_in, ensure_certificate
 from modelgrid.config.file import load_config
 from modelgrid.config.model import Config
-from modelgrid.config.paths import LOCK_FILE
+from modelgrid.config.paths import LOCK_FILE, STATE_URL
 from modelgrid.domain.errors import InvalidConfig
 from modelgrid.domain.node import NodeRole
 from modelgrid.listening import Listen
@@ -25,7 +25,9 @@ def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *,
     config = checked_config(config_path, explicit=explicit)
     run_dir = prepare_state(state_dir)
     prepare_cluster(config, state_dir)
-    plan = make_plan(config, config_path.absolute(), state_dir.absolute(), state_url, run_dir, explicit=explicit)
+    plan = make_plan(config, config_path.absolute(), state_dir.absolute(), run_dir, explicit=explicit)
+    os.environ.pop(STATE_URL, None)
+    os.environ.update({STATE_URL: state_url} if state_url else {})
     os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
 
 
@@ -61,15 +63,12 @@ def prepare_cluster(config: Config, state_dir: Path) -> None:
         ensure_certificate(state_dir / FOLDER, config.node_name or socket.gethostname())
 
 
-def make_plan(
-    config: Config, config_path: Path, state_dir: Path, state_url: str | None, run_dir: Path, *, explicit: bool
-) -> Plan:
+def make_plan(config: Config, config_path: Path, state_dir: Path, run_dir: Path, *, explicit: bool) -> Plan:
     """Return what the supervisor binds and starts."""
     api, role = config.api, config.cluster.role
     python = sys.executable
     board = f"board-{api.workers}"  # its records have room for so many
     places = ["--config", str(config_path), "--state-dir", str(state_dir)]
-    places += ["--state-url", state_url] if state_url else []
     control = [python, "-m", "modelgrid.control", *places, "--socket", "{fd:ui:0}", "--listening", "{listening}"]
     listen = [
         Listen(name="api", host=api.host, port=api.port, count=api.workers, waits=True),
@@ -111,7 +110,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m modelgrid.cli.up", description="Prints the supervisor's plan.")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--state-url")
     parser.add_argument("--must-exist", action="store_true")
     given = parser.parse_args()
     try:
@@ -120,7 +118,7 @@ def main() -> None:
     except InvalidConfig as error:
         sys.exit(f"modelgrid: {error}")
     run_dir = given.state_dir / "run"
-    plan = make_plan(config, given.config, given.state_dir, given.state_url, run_dir, explicit=given.must_exist)
+    plan = make_plan(config, given.config, given.state_dir, run_dir, explicit=given.must_exist)
     sys.stdout.write(json.dumps(plan))
 
 

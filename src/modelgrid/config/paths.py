@@ -10,6 +10,9 @@ ENDPOINT_FILE = "run/endpoint.json"
 """Below the state directory: where the daemon answers, written by it at start."""
 LOCK_FILE = "run/daemon.lock"
 """Below the state directory: held by the daemon for as long as it runs."""
+STATE_URL = "MODELGRID_STATE_URL"
+"""The variable that names the database to the daemon's processes: the URL may hold a password, and every user of a
+machine can read the command lines of its processes."""
 TOKEN_FILE = "token"  # noqa: S105  a file name
 """Below the state directory: the local operator's credential, readable by the daemon's user only."""
 

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from modelgrid.adapters.store_sql.engine import POSTGRESQL_CONNECTIONS, WRITE
+from modelgrid.adapters.store_sql.engine import POSTGRESQL_CONNECTIONS, WRITE, shown_as
 from modelgrid.adapters.store_sql.events import take_appended
 from modelgrid.adapters.store_sql.faults import explain
 from modelgrid.domain.errors import ModelGridError, StoreUnavailable
@@ -42,7 +42,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         is_sqlite = engine.dialect.name == "sqlite"
-        self._shown_as = str(engine.url.database) if is_sqlite else engine.url.render_as_string(hide_password=True)
+        self._shown_as = shown_as(engine.url)
         self._engine = engine
         self._writer = engine.execution_options(**{WRITE: True})
         self._threads = concurrent.futures.ThreadPoolExecutor(

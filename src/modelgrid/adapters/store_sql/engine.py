@@ -77,6 +77,14 @@ def make_engine(url: str) -> Engine:
             )
 
 
+def shown_as(url: URL) -> str:
+    """Return what people are told of a database: the SQLite file, or the PostgreSQL URL without its password and
+    parameters, among which there may be another one."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+
+
 def sqlite_engine(path: Path, *, pragmas: tuple[str, ...] = SQLITE_PRAGMAS, dbapi: Any = None) -> Engine:
     """Return an engine over the SQLite file `path` with one connection.
 
