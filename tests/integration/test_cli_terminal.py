@@ -194,3 +194,16 @@ def test_empty_states_say_the_next_command(api, tmp_path, capsys):
             said = place.here(capsys, *verb.split())
             assert (said.code, said.out) == (0, ""), verb
             assert hint in said.err
+
+
+def test_a_key_for_a_model_that_nobody_knows_comes_with_a_word(api, tmp_path, capsys):
+    api.answers["POST /apikeys"] = {"id": "key-1", "label": "x", "prefix": "mg-1", "secret": "mg-1234"}
+    api.answers["GET /catalog/known"] = {"id": "known"}
+    api.answers["GET /targets/ours"] = target()
+    with api.place(tmp_path) as place:
+        asked = ["config", "apikey", "generate", "--label", "x", "--model", "known", "--model", "ours"]
+        assert "Until something of that name" not in place.here(capsys, *asked).err
+        said = place.here(capsys, *asked, "--model", "typo")
+    assert (said.code, said.out) == (0, "mg-1234\n")
+    assert "no /catalog/typo" in said.err
+    assert "Until something of that name is deployed" in said.err

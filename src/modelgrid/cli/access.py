@@ -1,5 +1,6 @@
 """`modelgrid config apikey …` and `config user …`: who may call. Tokens are in `token`."""
 
+import contextlib
 import getpass
 import sys
 import time
@@ -13,9 +14,10 @@ from modelgrid.cli.output import ago, print_json, say, status
 from modelgrid.cli.pages import every
 from modelgrid.cli.spans import span
 from modelgrid.cli.tables import Column, table
-from modelgrid.domain.errors import InvalidInput
+from modelgrid.domain.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from modelgrid.client.http import ModelGridClient
     from modelgrid.client.views import ApiKeyBody
 
 _COLUMNS = (
@@ -92,12 +94,27 @@ def generate(
     }
     with session_of(context).client() as client:
         key = client.generate_api_key(body)
+        unknown = [] if as_json else [error for name in model or [] if (error := _unknown(client, name))]
     if as_json:
         print_json({name: key[name] for name in ("id", "label", "prefix", "secret")})
         return
     sys.stdout.write(key["secret"] + "\n")
     sys.stdout.flush()
     say(f"Key {key['id']} ({label}). The secret is shown this once; keep it now.")
+    for error in unknown:
+        say(f"{error} Until something of that name is deployed, it opens nothing.", "yellow")
+
+
+def _unknown(client: "ModelGridClient", model: str) -> NotFound | None:
+    """Return what says that neither a catalog nor a target has this name."""
+    try:
+        client.show_model(model)
+    except NotFound as error:
+        with contextlib.suppress(NotFound):
+            client.show_target(model)
+            return None
+        return error
+    return None
 
 
 def _lifetime(text: str) -> float:
