@@ -27,6 +27,7 @@ from modelgrid.composition import (
     real_gpu_readers,
 )
 from modelgrid.config.model import Config
+from modelgrid.config.paths import INITIAL_PASSWORD_FILE
 from modelgrid.decide.missing_nodes import on_missing_nodes
 from modelgrid.decide.platform import Platform, PlatformFacts, PlatformSettings, choose_platform
 from modelgrid.domain.deployment import Deployment
@@ -72,7 +73,6 @@ from modelgrid.services.tokens import TokenService
 LOG_FOLDER = "logs"
 NODE_NAME = "node_name"
 """Setting: the name under which this node ran last."""
-INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from modelgrid import __version__
 from modelgrid.config.model import Config
+from modelgrid.config.paths import INITIAL_PASSWORD_FILE
 from modelgrid.config.urls import reachable
 from modelgrid.decide.platform import Platform
 from modelgrid.domain.gpu import GpuInventory
 from modelgrid.domain.units import format_bytes
+
+SET_PASSWORD = "modelgrid config user passwd"  # noqa: S105  a command
 
 
 def banner(
@@ -21,7 +24,8 @@ def banner(
     state_dir: Path,
     sample_model: str | None,
 ) -> str:
-    """Return the text. `password` and `first_key` are secrets of the first start, `None` later."""
+    """Return the text. `password` and `first_key` are secrets of the first start, `None` later; where the
+    password still is, is said until it is changed."""
     api = config.api
     base = f"{api.scheme}://{reachable(api.host)}:{api.port}/v1"
     rows = [
@@ -34,6 +38,8 @@ def banner(
     ]
     if password is not None:
         rows.append(("Log in as", f"admin, with the one-time password {password} (valid for a day)"))
+    elif (kept := state_dir / INITIAL_PASSWORD_FILE).exists():
+        rows.append(("Log in as", f"admin, with the one-time password in {kept}, or set one: {SET_PASSWORD}"))
     if first_key is not None:
         rows.append(("API key", f"{first_key} (shown this once)"))
     width = max(len(name) for name, _ in rows)

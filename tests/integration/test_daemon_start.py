@@ -65,7 +65,7 @@ def test_the_first_start_says_all_that_is_needed_and_the_next_ones_no_secret(
     again = banner_of(daemon)
     warm = time.monotonic() - began
     assert password not in again
-    assert "one-time password" not in again
+    assert f"one-time password in {daemon.state_dir / 'initial-password'}, or set one: modelgrid" in again
     assert not re.search(r"mg-[0-9A-Za-z]{38}", again)
     assert "curl " in again
     processes = [daemon.supervisor_pid, daemon.control_pid, *daemon.gateway_pids]
@@ -77,6 +77,9 @@ def test_the_first_start_says_all_that_is_needed_and_the_next_ones_no_secret(
         print(f"\nstart: first {cold:.2f} s, warm {warm:.2f} s at load {load:.1f} on {os.cpu_count()} cores")
         print(f"resident: {parts} = {sum(resident.values()) / 1024**2:.0f} MiB (supervisor, control, gateway)")
     assert sum(resident.values()) <= RSS_LIMIT
+    daemon.client.set_password("admin", {"password": "a sentence of one's own"})
+    daemon.restart()
+    assert "Log in as" not in banner_of(daemon)
 
 
 def test_the_journal_is_told_no_api_key(new_daemon: NewDaemon, capsys: pytest.CaptureFixture[str]) -> None:

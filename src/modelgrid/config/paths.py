@@ -8,6 +8,8 @@ SYSTEM_STATE = Path("/var/lib/modelgrid")
 
 ENDPOINT_FILE = "run/endpoint.json"
 """Below the state directory: where the daemon answers, written by it at start."""
+INITIAL_PASSWORD_FILE = "initial-password"  # noqa: S105  a file name
+"""Below the state directory: the one-time password of `admin`, until it is changed."""
 LOCK_FILE = "run/daemon.lock"
 """Below the state directory: held by the daemon for as long as it runs."""
 STATE_URL = "MODELGRID_STATE_URL"
