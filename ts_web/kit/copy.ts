@@ -5,7 +5,10 @@ import { MgElement } from './element.ts';
 import { icon } from './icons.ts';
 import { announce } from './announce.ts';
 
-/** A value with a button that copies it. `short` shows only the beginning; the whole is in the title and is copied. */
+/**
+ * A value with a button that copies it. `short` shows only the beginning; the whole is in the title and is copied.
+ * With `wraps` it takes the lines that it needs, and a URL begins a new one after its scheme rather than within its host.
+ */
 @customElement('mg-id')
 export class MgId extends MgElement {
   static override styles = [
@@ -13,6 +16,9 @@ export class MgId extends MgElement {
     css`
       :host { display: inline-flex; align-items: center; gap: 2px; min-width: 0; max-width: 100%; }
       code { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font: 12px/17px var(--mono); }
+      :host([wraps]) { display: inline; }
+      :host([wraps]) code { white-space: normal; overflow-wrap: anywhere; }
+      :host([wraps]) button { vertical-align: middle; }
       button {
         display: inline-grid;
         place-items: center;
@@ -45,7 +51,9 @@ export class MgId extends MgElement {
 
   protected override render(): unknown {
     const cut = this.short > 0 && this.value.length > this.short;
-    return html`<code title=${this.value}>${cut ? this.value.slice(0, this.short) : this.value}</code
+    const [scheme, rest] = this.value.split(/(?<=:\/\/)/);
+    const shown = cut ? this.value.slice(0, this.short) : this.value;
+    return html`<code title=${this.value}>${this.hasAttribute('wraps') && rest ? html`${scheme}<wbr />${rest}` : shown}</code
       ><button
         type="button"
         class=${this.copied ? 'done' : ''}

@@ -37,7 +37,6 @@ export class MgRail extends MgElement {
       .line { display: flex; align-items: center; flex-wrap: wrap; gap: 6px; }
       .api { display: inline-flex; align-items: center; gap: 4px; min-height: 24px; color: var(--text-2); }
       .api .icon { width: 12px; height: 12px; }
-      .base { display: flex; align-items: center; gap: 6px; min-width: 0; }
       .tools { display: flex; gap: 2px; padding-top: 6px; border-top: 1px solid var(--hairline); }
       :host([full]) li a { min-height: 44px; }
       @media (max-width: 1100px) {
@@ -89,7 +88,7 @@ export class MgRail extends MgElement {
       <div class="line"><mg-badge>${overview.role}</mg-badge> v${overview.version}</div>
       ${this.#controlPlane()}
       ${overview.simulated ? html`<div><mg-badge tone="maintenance">simulated</mg-badge></div>` : nothing}
-      <div class="base">API <mg-id label="the base URL of the API" .value=${overview.api_url}></mg-id></div>
+      <div class="base">API <mg-id wraps label="the base URL of the API" .value=${overview.api_url}></mg-id></div>
     </div>`;
   }
 
