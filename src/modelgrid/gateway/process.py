@@ -24,7 +24,8 @@ from modelgrid.gateway.tls import tls_of_server
 log = logging.getLogger(__name__)
 
 GC_THRESHOLD = 50_000
-"""Objects between two collections. Requests leave no cycles behind, so the default of 700 only costs time."""
+"""Objects between two collections. Neither requests nor connections leave cycles behind, so the default of 700 only
+costs time."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT_BYTES = 16 * 1024 * 1024

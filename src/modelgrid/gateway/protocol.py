@@ -192,6 +192,7 @@ class ClientConnection:
         self._core.connection_closed(self)
         self.let_body_go()
         self._client_gone()
+        self._reader.let_go()
 
     def pause_writing(self) -> None:
         self._write_paused = True

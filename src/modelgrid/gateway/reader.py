@@ -25,6 +25,7 @@ class RequestReader:
         "_client", "_core", "_head", "_heads", "_last", "_missing", "_parser", "_raw_frame", "_raw_head", "_resuming",
         "_upgrading", "continued", "ended", "reading_head", "request", "unread",
     )  # fmt: skip
+    __deletable__ = ("_client", "_parser")  # for mypyc
 
     def __init__(self, core: "Core", client: "ClientConnection", heads: KnownHeads[Request]) -> None:
         """`heads`: those that were accepted where `client` came in."""
@@ -63,6 +64,11 @@ class RequestReader:
         request = self.request
         if request is not None:
             self._check_partial(request, fresh if request is before else 0)
+
+    def let_go(self) -> None:
+        """The connection is no more: what it consists of goes at once, and waits for no collector."""
+        self.ended = True
+        del self._client, self._parser
 
     def cut_short(self, refusal: Refusal) -> None:
         """Answer the request that is being read with `refusal` without reading the rest; nothing after it is read."""

@@ -54,6 +54,7 @@ class UpstreamConnection:
         "_keep_alive", "_last", "_length", "_lines", "_parser", "_pool", "_sent", "_socket", "_sse", "_transport",
         "_until_close", "deadline", "exchange", "reused",
     )  # fmt: skip
+    __deletable__ = ("_parser",)  # for mypyc
 
     def __init__(self, core: "Core", pool: "Pool") -> None:
         self._core = core
@@ -208,6 +209,7 @@ class UpstreamConnection:
         self._pool.forget(self)
         orderly = isinstance(exc, BrokenPipeError)  # EPIPE: closed first, reset by what came after
         self._lost(f"broke the connection ({exc})" if exc else "closed the connection", orderly=orderly)
+        del self._parser  # which has this connection's methods: it would wait for the collector
 
     def pause_writing(self) -> None:
         """Nothing to do: the whole body is in memory already, bounded by `max_body_bytes`."""
