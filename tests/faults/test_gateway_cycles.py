@@ -7,7 +7,7 @@ from collections import Counter
 from gateway_kit import Client, Upstream, answers, grant, model, request
 from httptools.parser import parser
 
-from modelgrid.domain.routing import RoutingTable
+from modelgrid.domain.routing import Replica, RoutingTable
 from modelgrid.gateway.core import Core
 from modelgrid.gateway.protocol import ClientConnection
 from modelgrid.gateway.reader import RequestReader
@@ -55,3 +55,15 @@ async def test_connections_leave_nothing_to_the_collector() -> None:
         assert alive() == {}
     finally:
         gc.enable()
+
+
+async def test_a_replica_that_left_keeps_nothing_of_what_it_had_read() -> None:
+    core = Core(asyncio.get_running_loop(), 0)
+    route = model("m", [Replica(id="r", host="127.0.0.1", port=1)])
+    core.apply(RoutingTable(epoch="e", generation=1, models=(route,)))
+    (entry,) = core.fleet.replicas()
+    entry.prefixes.learn([1, 2, 3])
+    assert len(entry.prefixes) > 0
+    core.apply(RoutingTable(epoch="e", generation=2, models=()))
+    assert len(entry.prefixes) == 0
+    assert entry.leaving

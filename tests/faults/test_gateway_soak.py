@@ -14,7 +14,7 @@ from modelgrid.simulator.spawn import spawned
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 180)
 CLIENTS, PAUSE = (24, 0.0) if "SOAK_SECONDS" in os.environ else (6, 0.2)
-RSS_GROWTH_BYTES = 8_000_000
+RSS_GROWTH_BYTES = 3_000_000
 """Between the second third and the last: noise of the allocator, not a leak of requests."""
 
 

@@ -131,8 +131,7 @@ class Fleet:
             for name in (route.id, *route.names):
                 self._names.setdefault(name, model)
         for entry in before_replicas.values():
-            entry.leaving = True
-            entry.pool.close()
+            entry.leave()
         for model in (*before_models.values(), *self._models.values()):
             self._wake(model, removed=model in removed)
 

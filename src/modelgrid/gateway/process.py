@@ -23,7 +23,7 @@ from modelgrid.gateway.tls import tls_of_server
 
 log = logging.getLogger(__name__)
 
-GC_THRESHOLD = 50_000
+GC_THRESHOLD = 5_000
 """Objects between two collections. Neither requests nor connections leave cycles behind, so the default of 700 only
 costs time."""
 

@@ -86,6 +86,12 @@ class ReplicaEntry:
         self.places = replica.places or inf
         self.prefixes.capacity = capacity_of(replica.cache_blocks)
 
+    def leave(self) -> None:
+        """It is no longer in the table: requests under way go on, and what is kept for others goes at once."""
+        self.leaving = True
+        self.pool.close()
+        self.prefixes.clear()
+
     def takes(self, now: float) -> bool:
         """Whether it may be given a request, looked at alone. `now`: the loop's clock."""
         return self.ready and self.aside_until <= now and not self.full
