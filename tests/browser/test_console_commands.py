@@ -25,7 +25,7 @@ REFUSAL = {"error": {"code": "invalid_input", "message": "Only looked at.", "fix
 
 @dataclass
 class Receiver:
-    """Takes the calls that a daemon would get, and refuses each."""
+    """Takes the calls that a daemon would get, and refuses each but the look at where something would land."""
 
     url: str = ""
     calls: list[tuple[str, str, Any, str | None]] = field(default_factory=list)
@@ -50,9 +50,11 @@ def receiver() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             read = json.loads(body) if body else None
             path = self.path.removeprefix("/v1/_ui")
-            found.calls.append((self.command, path, read, self.headers.get("Authorization")))
-            data = json.dumps(REFUSAL).encode()
-            self.send_response(422)
+            looks = path == "/targets/preview"
+            if not looks:
+                found.calls.append((self.command, path, read, self.headers.get("Authorization")))
+            data = json.dumps({"decisions": []} if looks else REFUSAL).encode()
+            self.send_response(200 if looks else 422)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

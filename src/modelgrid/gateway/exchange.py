@@ -275,7 +275,7 @@ class Exchange:
         model, prompt, request = self._model, self._prompt, self._request
         if prompt is None and request.fields is not None and len(model.replicas) > 1:
             self._prompt = prompt = prompt_of(request.fields, model.route.id)
-        return model.pick(self._core.deadlines.now, tried, prompt or NO_PROMPT, request.session)
+        return model.pick(self._core.deadlines.clock, tried, prompt or NO_PROMPT, request.session)
 
     def _let_body_go(self) -> None:
         self._body, self._request.fields = b"", None  # the fields are parts of the body, and keep it

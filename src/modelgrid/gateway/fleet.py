@@ -53,7 +53,7 @@ class ModelEntry:
 
     def has_place_but(self, tried: frozenset[str] = frozenset()) -> bool:
         """Some replica would be chosen for a request that has been to `tried`."""
-        return choose(self.replicas, now=self._core.deadlines.now, rotation=0, tried=tried) is not None
+        return choose(self.replicas, now=self._core.deadlines.clock, rotation=0, tried=tried) is not None
 
     def may_serve(self, tried: frozenset[str]) -> bool:
         """Whether a replica that is not in `tried` is there, or on its way."""

@@ -114,7 +114,7 @@ class PeerExchange(Exchange):
 
     def _pick(self, tried: frozenset[str]) -> "ReplicaEntry | None":
         """Take the engine that the other gateway has chosen, or another one here."""
-        model, request, now = self._model, self._request, self._core.deadlines.now
+        model, request, now = self._model, self._request, self._core.deadlines.clock
         local = model.local
         if self._prompt is None and request.fields is not None and len(local) > 1:
             self._prompt = prompt_of(request.fields, model.route.id)

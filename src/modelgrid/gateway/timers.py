@@ -41,7 +41,8 @@ class Deadlines:
         self._watched: set[Timed] = set()
         self._on_tick: list[Callable[[], None]] = []
         self._handle: asyncio.TimerHandle | None = None
-        self._ticked_at = loop.time()
+        self.clock = loop.time()
+        """The loop's clock at the last tick, for what has to pass whoever listened."""
         self.now = 0.0
         """Seconds of listening until the last tick: good enough to set deadlines by, and free."""
         self.wall = time.time()
@@ -64,7 +65,7 @@ class Deadlines:
 
     def start(self) -> None:
         """Begin to tick."""
-        self._ticked_at = self._loop.time()
+        self.clock = self._loop.time()
         self._handle = self._loop.call_later(TICK_SECONDS, self._tick)
 
     def stop(self) -> None:
@@ -75,8 +76,8 @@ class Deadlines:
 
     def _tick(self) -> None:
         self._handle = self._loop.call_later(TICK_SECONDS, self._tick)  # first: an error below must not end the ticks
-        before, self._ticked_at = self._ticked_at, self._loop.time()
-        self.now = now = self.now + min(self._ticked_at - before, LONGEST_TICK_SECONDS)
+        before, self.clock = self.clock, self._loop.time()
+        self.now = now = self.now + min(self.clock - before, LONGEST_TICK_SECONDS)
         self.wall = time.time()
         for call in self._on_tick:
             call()

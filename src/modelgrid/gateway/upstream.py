@@ -32,8 +32,7 @@ JOIN_BYTES: Final = 16 * 1024
 _FAILED: Final = "the gateway itself failed at a replica's answer"
 
 _TCP_INFO: Final = struct.Struct("=120xQ72xQQ")
-"""`tcpi_bytes_acked` (counts the SYN as one), `tcpi_bytes_sent` and `tcpi_bytes_retrans` of Linux' `struct tcp_info`,
-since 4.19."""
+"""`tcpi_bytes_acked` (with the SYN), `tcpi_bytes_sent`, `tcpi_bytes_retrans` of `struct tcp_info`, Linux since 4.19."""
 
 _DROPPED: Final = frozenset((
     b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"trailer", b"content-length",
@@ -207,8 +206,8 @@ class UpstreamConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         self._core.deadlines.forget(self)
         self._pool.forget(self)
-        orderly = isinstance(exc, BrokenPipeError)  # EPIPE: closed first, reset by what came after
-        self._lost(f"broke the connection ({exc})" if exc else "closed the connection", orderly=orderly)
+        reason = f"broke the connection ({exc})" if exc else "closed the connection"
+        self._lost(reason, orderly=isinstance(exc, BrokenPipeError))  # EPIPE: closed first, reset by what came after
         del self._parser  # which has this connection's methods: it would wait for the collector
 
     def pause_writing(self) -> None:
@@ -239,8 +238,7 @@ class UpstreamConnection:
         This tells a close that crossed the request (which may then be sent again) from an engine that took the request
         and died over it (which may not); time and error codes do not. It is certain when the kernel has not even
         transmitted all of it, or when a FIN came that does not acknowledge all of it: whoever closed had not read it.
-        A reset alone proves nothing: it may overtake the acknowledgement.
-        """
+        A reset alone proves nothing: it may overtake the acknowledgement."""
         try:
             info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
         except OSError:
