@@ -7,15 +7,13 @@ from pydantic import BaseModel
 
 from modelgrid.api.context import DECIDES, Caller, Context, Services
 from modelgrid.api.events import Cursor, EventView, event_view
-from modelgrid.api.history import LogLineView, OfModel, kept_lines, line_view, named, record_of, redacted_spec
+from modelgrid.api.history import LogLineView, OfModel, kept_lines, line_view, of_model, redacted_spec, resolved
 from modelgrid.api.logs import Grep, LeastLevel, Moment
 from modelgrid.api.paging import MarkText, MostRows, page_after
 from modelgrid.decide.classify import classify
 from modelgrid.domain.deployment import Deployment, DeploymentState, Failure
 from modelgrid.domain.engine import PullProgress
-from modelgrid.domain.errors import Ambiguous, NotFound
 from modelgrid.domain.event import Level, Subject
-from modelgrid.domain.history import HistoryRecord
 from modelgrid.domain.log import SEVERITY, deployment_source
 from modelgrid.domain.log_filter import LogFilter
 from modelgrid.domain.placement import Decision
@@ -138,11 +136,11 @@ async def list_deployments(
 ) -> DeploymentList:
     """Return the deployments, oldest first; with filters those that fit all of them."""
     now = services.clock.now()
-    names = named(services, model)
+    wanted = of_model(services, model)
     found = [
         item
         for item in services.registry.all()
-        if (names is None or not names.isdisjoint((item.model, item.target)))
+        if wanted(item)
         and node in (None, item.placement.node if item.placement else None)
         and origin in (None, item.origin)
         and (not state or classify(item, now).state in state)
@@ -189,14 +187,7 @@ async def deployment_logs(
     """Return the last `tail` lines; with `after` those that follow it, waiting up to `wait` seconds for one.
 
     A deployment that is gone answers with what the log still has of it, at least the lines kept in its history."""
-    record: HistoryRecord | None = None
-    try:
-        name: str = services.registry.resolve(deployment).id
-    except Ambiguous:
-        raise
-    except NotFound:
-        record = await record_of(services, deployment)
-        name, wait = record.deployment.id, 0
+    name, record = await resolved(services, deployment)
     wanted = LogFilter(
         sources=frozenset({deployment_source(name)}),
         level=level,
@@ -205,7 +196,7 @@ async def deployment_logs(
     )
     newest = services.logs.next_seq - 1
     if after is not None:
-        page = await services.logs.following(after, 5000, wanted, wait_seconds=wait)
+        page = await services.logs.following(after, 5000, wanted, wait_seconds=0 if record else wait)
         return LogPage(items=[line_view(r.seq, as_line(r), r.level) for r in page.records], next_after=page.reached)
     page = await services.logs.last(tail, wanted) if tail else LogRecords(records=(), reached=newest)
     items = [line_view(r.seq, as_line(r), r.level) for r in page.records]
@@ -222,12 +213,7 @@ async def deployment_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
 ) -> EventPage:
     """Return the timeline, oldest first; also of a deployment that is gone."""
-    try:
-        subject_id: str = services.registry.resolve(deployment).id
-    except Ambiguous:
-        raise
-    except NotFound:
-        subject_id = (await record_of(services, deployment)).deployment.id
+    subject_id, _ = await resolved(services, deployment)
     found = await services.store.events(subject=Subject.DEPLOYMENT, subject_id=subject_id, after=after, limit=limit)
     return EventPage(items=[event_view(event) for event in found], next_after=found[-1].seq if found else after)
 

@@ -1,6 +1,6 @@
 """What is left of deployments that ended."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,12 +12,12 @@ from modelgrid.api.paging import MarkText, mark_text, parse_mark
 from modelgrid.config.model import REDACTED
 from modelgrid.decide.classify import classify
 from modelgrid.decide.log_level import level_of
-from modelgrid.domain.deployment import DeploymentState, Intent
+from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
 from modelgrid.domain.engine import LogLine
-from modelgrid.domain.errors import NotFound
+from modelgrid.domain.errors import Ambiguous, NotFound
 from modelgrid.domain.event import Level
 from modelgrid.domain.history import HistoryRecord
-from modelgrid.domain.ids import slug
+from modelgrid.domain.ids import DeploymentId, slug
 from modelgrid.domain.target import EngineSpec, Origin
 
 router = APIRouter(tags=["deployments"])
@@ -70,12 +70,11 @@ async def list_history(
     """Return deployments that ended, newest first, without their log lines. One that was started again is left out, and
     one that is being removed until that is done."""
     views: list[HistoryView] = []
-    names = named(services, model)
+    wanted = of_model(services, model)
     async for record in _records(services, before):
         item = record.deployment
         place = item.placement.node if item.placement else None
-        fits = names is None or not names.isdisjoint((item.model, item.target))
-        fits = fits and node in (None, place) and origin in (None, item.origin)
+        fits = node in (None, place) and origin in (None, item.origin) and wanted(item)
         if not fits or _has_more_to_come(services, record):
             continue
         if len(views) == limit:
@@ -92,12 +91,25 @@ async def show_history(services: Context, deployment: str) -> HistoryView:
     return view.model_copy(update={"last_lines": kept_lines(record), "spec": redacted_spec(record.deployment.spec)})
 
 
-def named(services: Services, model: str | None) -> frozenset[str] | None:
-    """Return what deployments of `model` have as model or target; none when any will do."""
+def of_model(services: Services, model: str | None) -> Callable[[Deployment], bool]:
+    """Return what tells deployments of a model, by its id or alias or the target's name; all are of `None`."""
     if model is None:
-        return None
+        return lambda _: True
     entry = services.catalog.find(model)
-    return frozenset((model, entry.id) if entry else (model,))
+    names = {model, entry.id} if entry else {model}
+    return lambda item: item.model in names or item.target in names
+
+
+async def resolved(services: Services, text: str) -> tuple[DeploymentId, HistoryRecord | None]:
+    """Return the id of the deployment that `text` names or begins, with its record where it has ended. Raises
+    `NotFound`, and `Ambiguous` rather than to take the beginning of several for one that ended."""
+    try:
+        return services.registry.resolve(text).id, None
+    except Ambiguous:
+        raise
+    except NotFound:
+        record = await record_of(services, text)
+        return record.deployment.id, record
 
 
 async def record_of(services: Services, text: str) -> HistoryRecord:
