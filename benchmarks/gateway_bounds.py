@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from benchmarks.table import Row
+from benchmarks.table import Row, pairs
 from benchmarks.verdicts import Figure
 
 LEAST_REQUESTS: Mapping[str, float] = {"nginx": 0.45, "envoy": 1.0, "vllm-router": 1.5}
@@ -26,14 +26,14 @@ def held(ours: Row, peers: Sequence[Row], direct: Row) -> list[Figure]:
 
     for peer in peers:
         if least := LEAST_REQUESTS.get(peer.name):
-            both = _pairs(ours, peer, "requests_per_second")
+            both = pairs(ours, peer, "requests_per_second")
             note("requests per second", [a / b for a, b in both if b], f"× {peer.name}", least=least)
         if peer.name == "nginx":
-            both = _pairs(ours, peer, "stream_cpu_us_per_chunk")
+            both = pairs(ours, peer, "stream_cpu_us_per_chunk")
             note("processor time of a stream's chunk", [a / b for a, b in both if b], "× nginx", most=MOST_STREAM_CPU)
-    both = _pairs(ours, direct, "one_connection_p50_us")
+    both = pairs(ours, direct, "one_connection_p50_us")
     note("one connection, p50, over direct", [a - b for a, b in both], "µs", most=MOST_OVER_DIRECT_US)
-    both = _pairs(ours, direct, "large_p50_us")
+    both = pairs(ours, direct, "large_p50_us")
     note("a body of 1 MB, over direct", [a - b for a, b in both], "µs", most=MOST_LARGE_OVER_DIRECT_US)
     for figure, name, unit, most in (
         ("idle_stream_kb", "an idle stream", "KB", MOST_IDLE_STREAM_KB),
@@ -41,8 +41,3 @@ def held(ours: Row, peers: Sequence[Row], direct: Row) -> list[Figure]:
     ):
         note(name, [values[figure] for values in ours.rounds if figure in values], unit, most=most)
     return found
-
-
-def _pairs(ours: Row, other: Row, figure: str) -> list[tuple[float, float]]:
-    rounds = zip(ours.rounds, other.rounds, strict=False)
-    return [(mine[figure], its[figure]) for mine, its in rounds if figure in mine and figure in its]

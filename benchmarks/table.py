@@ -65,9 +65,14 @@ def ratio(row: Row, base: Row, column: Column) -> float | None:
     """Return the median, over the rounds that both have, of `row` to `base`: what is noise of a round cancels out."""
     if column.over_direct:
         return None
-    pairs = zip(row.rounds, base.rounds, strict=False)
-    found = [a[column.figure] / b[column.figure] for a, b in pairs if b.get(column.figure) and column.figure in a]
+    found = [a / b for a, b in pairs(row, base, column.figure) if b]
     return median(found) if found else None
+
+
+def pairs(row: Row, other: Row, figure: str) -> list[tuple[float, float]]:
+    """Return the figure of both in each round that has it of both."""
+    rounds = zip(row.rounds, other.rounds, strict=False)
+    return [(a[figure], b[figure]) for a, b in rounds if figure in a and figure in b]
 
 
 def markdown(rows: Sequence[Row], direct: Row) -> str:
