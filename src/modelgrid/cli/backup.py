@@ -16,6 +16,7 @@ from modelgrid.cli.output import clean, counted, errors, print_json, say, show
 from modelgrid.cli.progress import bar
 from modelgrid.cli.session import Session
 from modelgrid.cli.tables import facts
+from modelgrid.config.paths import STATE_URL
 from modelgrid.domain.backup import BackupManifest
 from modelgrid.domain.errors import InvalidInput
 from modelgrid.domain.units import MIB, format_bytes
@@ -46,7 +47,7 @@ def backup(
     ] = False,
     state_url: Annotated[
         str | None,
-        typer.Option(envvar="MODELGRID_STATE_URL", help="Database of the state, as given to `up`; default SQLite."),
+        typer.Option(envvar=STATE_URL, help="Database of the state, as given to `up`; default SQLite."),
     ] = None,
     as_json: Json = False,
 ) -> None:

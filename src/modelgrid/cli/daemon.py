@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from modelgrid.cli.options import session_of, verbs
+from modelgrid.config.paths import STATE_URL
 from modelgrid.domain.errors import InvalidInput
 
 
@@ -16,9 +17,7 @@ def up(
     context: typer.Context,
     state_url: Annotated[
         str | None,
-        typer.Option(
-            envvar="MODELGRID_STATE_URL", help="Database of the state, such as postgresql://…; default SQLite."
-        ),
+        typer.Option(envvar=STATE_URL, help="Database of the state, such as postgresql://…; default SQLite."),
     ] = None,
 ) -> None:
     """Run the daemon of this machine in the foreground.

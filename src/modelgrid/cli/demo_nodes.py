@@ -16,14 +16,14 @@ from typing import Any
 
 from modelgrid.adapters.runtime_process import records
 from modelgrid.client.http import ModelGridClient, local_client
-from modelgrid.config.paths import ENDPOINT_FILE
+from modelgrid.config.paths import ENDPOINT_FILE, STATE_URL
 from modelgrid.domain.errors import ModelGridError
 
 ENGINE_ARGUMENTS = "--sim-load-seconds 0.5 --sim-ttft 0.12 --sim-itl 0.015 --sim-output-tokens 100"
 """What every engine is told: as fast as a large model on a good GPU, so that there is something to see."""
 STOP_SECONDS = 20.0
 _PR_SET_PDEATHSIG = 1
-_OURS = ("MODELGRID_CONFIG", "MODELGRID_STATE_DIR", "MODELGRID_STATE_URL", "MODELGRID_URL", "MODELGRID_TOKEN")
+_OURS = ("MODELGRID_CONFIG", "MODELGRID_STATE_DIR", STATE_URL, "MODELGRID_URL", "MODELGRID_TOKEN")
 """Variables that name another daemon."""
 
 

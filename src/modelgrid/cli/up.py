@@ -26,8 +26,8 @@ def run_supervisor(config_path: Path, state_dir: Path, state_url: str | None, *,
     run_dir = prepare_state(state_dir)
     prepare_cluster(config, state_dir)
     plan = make_plan(config, config_path.absolute(), state_dir.absolute(), run_dir, explicit=explicit)
-    os.environ.pop(STATE_URL, None)
-    os.environ.update({STATE_URL: state_url} if state_url else {})
+    if state_url:
+        os.environ[STATE_URL] = state_url
     os.execv(sys.executable, [sys.executable, "-m", "modelgrid.supervisor", json.dumps(plan)])  # noqa: S606
 
 
