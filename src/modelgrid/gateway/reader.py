@@ -67,7 +67,6 @@ class RequestReader:
 
     def let_go(self) -> None:
         """The connection is no more: what it consists of goes at once, and waits for no collector."""
-        self.ended = True
         del self._client, self._parser
 
     def cut_short(self, refusal: Refusal) -> None:
