@@ -40,6 +40,7 @@ export class MgId extends MgElement {
   @property() value = '';
   @property({ type: Number }) short = 0;
   @property() label = '';
+  @property({ type: Boolean, reflect: true }) wraps = false;
   @state() private copied = false;
 
   async #copy(event: Event): Promise<void> {
@@ -53,7 +54,7 @@ export class MgId extends MgElement {
     const cut = this.short > 0 && this.value.length > this.short;
     const [scheme, rest] = this.value.split(/(?<=:\/\/)/);
     const shown = cut ? this.value.slice(0, this.short) : this.value;
-    return html`<code title=${this.value}>${this.hasAttribute('wraps') && rest ? html`${scheme}<wbr />${rest}` : shown}</code
+    return html`<code title=${this.value}>${this.wraps && rest ? html`${scheme}<wbr />${rest}` : shown}</code
       ><button
         type="button"
         class=${this.copied ? 'done' : ''}
