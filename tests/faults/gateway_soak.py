@@ -21,6 +21,8 @@ from modelgrid.domain.routing import Replica
 from modelgrid.simulator.spawn import SpawnedEngine, spawned
 
 REPLICAS = 3
+TASKS = 3
+"""Of a gateway at rest: its own, its link to control, and the reports on it."""
 KILL_SECONDS = 20.0
 LOAD_AFTER_KILL_SECONDS = 5.0
 WRONG_SHOWN = 20
@@ -133,6 +135,7 @@ async def _left(grid: Gateway, process: psutil.Process) -> tuple[int, int, float
     await grid.wait_for_metric("modelgrid_client_connections", 1)
     for number in range(REPLICAS):
         await grid.wait_for_metric(f'modelgrid_upstream_idle_connections{{replica="replica-{number}"}}', 0)
+    await grid.wait_for_metric("modelgrid_gateway_tasks", TASKS)  # the routing table is saved by one more
     tasks = (await grid.metrics())["modelgrid_gateway_tasks"]
     return process.num_fds(), process.num_threads(), tasks
 
