@@ -17,12 +17,13 @@ from modelgrid.adapters.store_sql import open_store
 from modelgrid.adapters.store_sql.store import SqlStore
 from modelgrid.decide import restart
 from modelgrid.decide.classify import classify
+from modelgrid.decide.lifecycle import Step
 from modelgrid.domain.deployment import Deployment, DeploymentState, Intent
 from modelgrid.domain.engine import EngineLaunch, EngineRef
 from modelgrid.domain.ids import DeploymentId, ModelId, NodeName
 from modelgrid.domain.placement import Decision, MemoryNeed, Placement
 from modelgrid.domain.target import Origin, RuntimeKind
-from modelgrid.services import bring_up, watch_over
+from modelgrid.services import bring_up, keeper, watch_over
 from modelgrid.services.keepers import Keepers
 from modelgrid.services.kept import KeeperTools
 from modelgrid.services.live import LiveFacts
@@ -179,6 +180,27 @@ async def test_an_engine_that_falls_silent_for_good_is_killed(rig: Rig, monkeypa
     (failure,) = rig.registry.find(silent.id).failures  # type: ignore[union-attr]
     assert "did not answer for 1.0s" in failure.exit.error
     assert "unhealthy" in [kind for kind, _ in await rig.events(silent)]
+
+
+async def test_a_keeper_is_ended_also_while_it_ends_a_step(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending = asyncio.Event()
+
+    async def slow_to_end(*_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ending.set()
+            await asyncio.sleep(0.1)
+            raise
+
+    monkeypatch.setattr(keeper, "_INTERRUPTIBLE", frozenset(Step))
+    monkeypatch.setattr(keeper.Keeper, "_guarded", slow_to_end)
+    one = await rig.add()
+    await asyncio.sleep(0.05)
+    rig.keepers._changed(one.id)
+    await ending.wait()
+    async with asyncio.timeout(5):
+        await rig.keepers.close()
 
 
 async def test_an_engine_whose_start_was_never_recorded_is_swept_once_it_is_not_wanted(rig: Rig) -> None:

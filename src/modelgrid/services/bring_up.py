@@ -9,6 +9,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.engine import EngineExit, EngineRef, PullProgress
 from modelgrid.domain.errors import InvalidInput, LaunchRefused, RuntimeUnavailable
 from modelgrid.domain.units import format_bytes, format_duration
+from modelgrid.services.ending import end
 from modelgrid.services.failpoints import failpoint
 from modelgrid.services.failures import exited, failed, kill_hung
 from modelgrid.services.kept import Kept
@@ -107,9 +108,8 @@ async def await_ready(kept: Kept, deployment: Deployment) -> None:
             await asyncio.wait({ended}, timeout=READY_POLL_SECONDS)
         await exited(kept, deployment, ended.result())
     finally:
-        ended.cancel()
-        with suppress(asyncio.CancelledError, RuntimeUnavailable):
-            await ended
+        with suppress(RuntimeUnavailable):
+            await end(ended)
 
 
 async def answers(kept: Kept, deployment: Deployment, ref: EngineRef) -> bool:

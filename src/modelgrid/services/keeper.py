@@ -4,7 +4,6 @@ A keeper is the only one that touches its engine. Others change facts through th
 """
 
 import asyncio
-from contextlib import suppress
 
 import structlog
 
@@ -13,6 +12,7 @@ from modelgrid.domain.deployment import Deployment
 from modelgrid.domain.errors import ModelGridError, NotFound
 from modelgrid.domain.ids import DeploymentId
 from modelgrid.services.bring_up import await_ready, begin, prepare, start
+from modelgrid.services.ending import end
 from modelgrid.services.kept import RETRY_SECONDS, KeeperTools, Kept
 from modelgrid.services.watch_over import watch
 from modelgrid.services.wind_down import DRAIN_SECONDS, archive, drain, stop
@@ -53,9 +53,7 @@ class Keeper:
             await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         finally:
             poked.cancel()
-            work.cancel()
-            with suppress(asyncio.CancelledError):
-                await work
+            await end(work)
 
     async def _guarded(self, deployment: Deployment, step: Next) -> None:
         """Do one step. What cannot be done now is tried again after a pause; nothing of it ends the keeper."""

@@ -9,6 +9,7 @@ from modelgrid.domain.errors import RuntimeUnavailable
 from modelgrid.domain.event import Level
 from modelgrid.domain.target import RuntimeKind
 from modelgrid.domain.units import format_duration
+from modelgrid.services.ending import end
 from modelgrid.services.failures import exited, kill_hung
 from modelgrid.services.kept import Kept
 
@@ -45,9 +46,8 @@ async def watch(kept: Kept, deployment: Deployment) -> None:
             await asyncio.wait({ended}, timeout=HEALTH_POLL_SECONDS if answer.ok else SILENT_POLL_SECONDS)
         await exited(kept, deployment, ended.result())
     finally:
-        ended.cancel()
-        with suppress(asyncio.CancelledError, RuntimeUnavailable):
-            await ended
+        with suppress(RuntimeUnavailable):
+            await end(ended)
 
 
 async def note_health(kept: Kept, deployment: Deployment, missed: int, detail: str) -> Deployment:
